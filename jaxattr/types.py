@@ -1,0 +1,160 @@
+"""What flows between the rooms: taps, rules, the model, and what a method promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+from jaxtyping import Array, Float
+
+Image = Float[Array, "height width channel"]
+Logits = Float[Array, "class"]
+Map = Float[Array, "row column"]
+Loss = Callable[[Any], Any]  # Logits -> scalar; a pytree when it comes from `jaxattr.losses`
+
+
+class Taps(NamedTuple):
+    """The values inside the network that can be read, added to, replaced and differentiated.
+
+    Every field is `None` (not there) or an array with a leading layer axis; in one layer's own
+    taps that axis is missing. `None` is an empty pytree, so all JAX transformations pass over it.
+
+    - `query`, `key`, `value`: `[layer, head, token, head_dim]`, before scaling;
+    - `attention`: `[layer, head, token, token]`, after the softmax, rows sum to 1;
+    - `context`: `[layer, head, token, head_dim]`, attention times value;
+    - `hidden`: `[layer, token, hidden]`, the block's input.
+    """
+
+    query: Any = None
+    key: Any = None
+    value: Any = None
+    attention: Any = None
+    context: Any = None
+    hidden: Any = None
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The architecture of a Vision Transformer, hashable, so that it can be a static argument."""
+
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    hidden_size: int
+    layers: int
+    heads: int
+    mlp_size: int
+    classes: int
+    layer_norm_epsilon: float = 1e-6
+    qkv_bias: bool = True
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"
+    distilled: bool = False
+    class_token: bool = True
+    pooling: Literal["class_token", "mean", "mean_then_norm"] = "class_token"
+    """What the head reads: the class token; the mean of the normalised patches; or the patches'
+    mean, normalised afterwards (timm's `fc_norm`)."""
+    channels: int = 3
+    dtype: str = "float32"
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return (
+            self.image_size[0] // self.patch_size[0],
+            self.image_size[1] // self.patch_size[1],
+        )
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before the patches: the class token and, in DeiT, the distillation token."""
+        return int(self.class_token) + int(self.distilled)
+
+    @property
+    def tokens(self) -> int:
+        """Prefix tokens plus patches."""
+        return self.prefix_tokens + self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded photo becomes the model's input, as the checkpoint's own processor does it.
+
+    `resize` is the size `(height, width)` of a plain resize, or one number: the length of the
+    shorter side. `crop` is the centre crop that follows, or `None`. Pixels are multiplied by
+    `rescale`, then `(pixel - mean) / std` per channel.
+    """
+
+    resize: tuple[int, int] | int | None
+    crop: tuple[int, int] | None = None
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bilinear"
+    rescale: float = 1 / 255
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The three nonlinear functions of the network, exchangeable for LRP-type propagation.
+
+    The defaults are the real functions with hand-written reverse-mode derivatives (`jaxattr.vit`);
+    exchange them for plain `jax.nn` ones to use forward mode.
+    """
+
+    softmax: Callable[[Any], Any] | None = None
+    normalize: Callable[[Any, float], Any] | None = None
+    activation: Callable[[Any], Any] | None = None
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["parameters"],
+    meta_fields=["config", "labels", "preprocessing", "name"],
+)
+@dataclass(frozen=True)
+class Model:
+    """A Vision Transformer as a pytree: parameters are leaves, all else is static.
+
+    Pass it to jitted functions as an argument; closing over it would bake the weights into the
+    executable.
+    """
+
+    parameters: Any
+    config: ViTConfig
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(None))
+    name: str = ""
+
+    def forward(
+        self,
+        image: Image,
+        *,
+        add: Taps = Taps(),  # noqa: B008  (immutable)
+        replace: Taps = Taps(),  # noqa: B008
+        rules: Rules = Rules(),  # noqa: B008
+    ) -> tuple[Logits, Taps]:
+        """Run the network on one normalised image, see `jaxattr.vit.forward`."""
+        from jaxattr.vit import forward
+
+        return forward(self, image, add=add, replace=replace, rules=rules)
+
+
+class MethodFunction(Protocol):
+    """The contract: one image in, one raw map out, signed where the mathematics has a sign."""
+
+    def __call__(self, model: Model, image: Image, loss: Loss) -> Map: ...
+
+
+class Method(NamedTuple):
+    """A row of `METHODS`."""
+
+    name: str
+    function: Callable[..., Map]
+    signed: bool
+    target_dependent: bool
+    differentiates: str
+    """The tap whose gradient is taken, or `"nothing"`."""
+    cost: str
+    """In forwards (F) and backwards (B) per image."""
+    source: str

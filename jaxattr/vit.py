@@ -1,0 +1,252 @@
+"""The Vision Transformer: one image in, logits and every tap out.
+
+Flax Linen names the parameters and does nothing else: taps are arguments and return values, there
+is no collection but `params`. Layers are a Python loop over per-layer parameters, because XLA
+copies every slice of a stacked parameter on CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+from jaxtyping import Float, PRNGKeyArray
+
+from jaxattr.nonlinear import ACTIVATIONS, normalize, softmax
+from jaxattr.types import Image, Logits, Model, Rules, Taps, ViTConfig
+
+
+class Dense(nn.Module):
+    """An affine map; `columns` computes only that range of its outputs."""
+
+    features: int
+    use_bias: bool
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array, columns: tuple[int, int] | None = None) -> Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.truncated_normal(0.02), shape, self.dtype)
+        start, stop = columns or (0, self.features)
+        if columns is not None:
+            kernel = lax.slice_in_dim(kernel, start, stop, axis=1)
+        y = x @ kernel
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), self.dtype)
+            y = y + bias[start:stop]
+        return y
+
+
+class LayerNorm(nn.Module):
+    """Scale and bias around `normalize`, which carries the statistics."""
+
+    epsilon: float
+    dtype: str
+    rules: Rules
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.dtype)
+        return (self.rules.normalize or normalize)(x, self.epsilon) * scale + bias
+
+
+class Block(nn.Module):
+    """One pre-norm encoder block.
+
+    With `queries=n` only the first n tokens are carried past the attention: exact for the last
+    block of a model whose head reads only those tokens, and cheaper.
+    """
+
+    config: ViTConfig
+    rules: Rules = Rules()
+    queries: int | None = None
+
+    def setup(self) -> None:
+        c = self.config
+        dense = partial(Dense, dtype=c.dtype)
+        norm = partial(LayerNorm, c.layer_norm_epsilon, c.dtype, self.rules)
+        self.norm1 = norm()
+        self.qkv = dense(3 * c.hidden_size, c.qkv_bias)
+        self.projection = dense(c.hidden_size, True)
+        self.norm2 = norm()
+        self.fc1 = dense(c.mlp_size, True)
+        self.fc2 = dense(c.hidden_size, True)
+
+    def __call__(self, x: Array, add: Taps, replace: Taps) -> tuple[Array, Taps]:
+        taps: dict[str, Array] = {}
+
+        def tap(site: str, compute: Callable[[], Array]) -> Array:
+            replaced, added = getattr(replace, site), getattr(add, site)
+            value = compute() if replaced is None else replaced
+            taps[site] = value if added is None else value + added
+            return taps[site]
+
+        x = tap("hidden", lambda: x)
+        queries = x.shape[0] if self.queries is None else self.queries
+        query, key, value = self._project(self.norm1(x), queries)
+        query, key = tap("query", lambda: query), tap("key", lambda: key)
+        value = tap("value", lambda: value)
+        attention = tap("attention", lambda: self._attend(query, key))
+        context = tap("context", lambda: jnp.einsum("hqk,hkd->hqd", attention, value))
+        merged = context.transpose(1, 0, 2).reshape(queries, self.config.hidden_size)
+        x = x[:queries] + self.projection(merged)
+        activation = self.rules.activation or ACTIVATIONS[self.config.activation]
+        x = x + self.fc2(activation(self.fc1(self.norm2(x))))
+        return x, Taps(**taps)
+
+    def _project(self, x: Array, queries: int) -> tuple[Array, Array, Array]:
+        size = self.config.hidden_size
+        if queries == x.shape[0]:
+            parts = jnp.split(self.qkv(x), 3, axis=-1)  # indexing would transpose into pads
+        else:
+            query = self.qkv(x[:queries], (0, size))
+            parts = [query, *jnp.split(self.qkv(x, (size, 3 * size)), 2, axis=-1)]
+        heads = self.config.heads
+        query, key, value = (
+            part.reshape(part.shape[0], heads, -1).transpose(1, 0, 2) for part in parts
+        )
+        return query, key, value
+
+    def _attend(self, query: Array, key: Array) -> Array:
+        scaled = query * (query.shape[-1] ** -0.5)  # scaling the query is cheaper than the scores
+        scores = jnp.einsum("hqd,hkd->hqk", scaled, key)
+        return (self.rules.softmax or softmax)(scores)
+
+
+class ViT(nn.Module):
+    """The whole network, in pieces, so that gradients can be streamed block by block."""
+
+    config: ViTConfig
+    rules: Rules = Rules()
+
+    def setup(self) -> None:
+        c = self.config
+        normal = nn.initializers.truncated_normal(0.02)
+        shape = (*c.patch_size, c.channels, c.hidden_size)
+        self.patch_kernel = self.param("patch_kernel", normal, shape, c.dtype)
+        self.patch_bias = self.param("patch_bias", nn.initializers.zeros, shape[-1:], c.dtype)
+        if c.class_token:
+            self.class_token = self.param("class_token", normal, (1, c.hidden_size), c.dtype)
+        if c.distilled:
+            self.distillation_token = self.param(
+                "distillation_token", normal, (1, c.hidden_size), c.dtype
+            )
+        self.positions = self.param("positions", normal, (c.tokens, c.hidden_size), c.dtype)
+        self.blocks = [Block(c, self.rules) for _ in range(c.layers)]
+        self.norm = LayerNorm(c.layer_norm_epsilon, c.dtype, self.rules)
+        self.head = Dense(c.classes, True, c.dtype)
+        if c.distilled:
+            self.head_distilled = Dense(c.classes, True, c.dtype)
+
+    def __call__(self, image: Array, add: list[Taps], replace: list[Taps]) -> tuple[Array, Taps]:
+        x = self.embed(image)
+        taps = []
+        for block, added, replaced in zip(self.blocks, add, replace, strict=True):
+            x, seen = block(x, added, replaced)
+            taps.append(seen)
+        stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *taps)
+        return self.classify(self.features(x)), stacked
+
+    def embed(self, image: Array) -> Array:
+        """Patches, times the kernel, behind the prefix tokens, plus positions."""
+        (rows, columns), (height, width) = self.config.grid, self.config.patch_size
+        x = image.astype(self.config.dtype).reshape(rows, height, columns, width, -1)
+        x = x.transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
+        tokens = [x @ self.patch_kernel.reshape(-1, self.config.hidden_size) + self.patch_bias]
+        if self.config.distilled:
+            tokens.insert(0, self.distillation_token)
+        if self.config.class_token:
+            tokens.insert(0, self.class_token)
+        return jnp.concatenate(tokens) + self.positions
+
+    def features(self, x: Array) -> Array:
+        """What the heads read, `[read, hidden]`: one row, or two with a distillation token."""
+        c = self.config
+        if c.pooling == "class_token":
+            return self.norm(x[: c.prefix_tokens])
+        patches = x[c.prefix_tokens :]
+        if c.pooling == "mean":
+            return self.norm(patches).mean(axis=0, keepdims=True)
+        return self.norm(patches.mean(axis=0, keepdims=True))
+
+    def classify(self, features: Array) -> Array:
+        """Logits, float32 at least; DeiT's two heads are averaged, as at its inference."""
+        logits = self.head(features[0])
+        if self.config.distilled:
+            logits = (logits + self.head_distilled(features[1])) / 2
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def forward(
+    model: Model,
+    image: Image,
+    *,
+    add: Taps = Taps(),  # noqa: B008  (immutable)
+    replace: Taps = Taps(),  # noqa: B008
+    rules: Rules = Rules(),  # noqa: B008
+) -> tuple[Logits, Taps]:
+    """Compute the logits and every tap of one normalised image.
+
+    A tap's value is `replace` where given, else computed, plus `add` where given. Differentiating
+    with respect to a zero `add.attention` is the **total** derivative (through the queries and
+    keys of later layers); with respect to `replace.attention` it is the **frozen** one.
+
+    Args:
+        image: `[height, width, channel]`, as `jaxattr.images.preprocess` returns it.
+        add, replace: taps with a leading layer axis; `None` fields are left alone.
+        rules: exchanges softmax, normalisation or activation.
+
+    Returns:
+        Logits `[class]` and `Taps`. Taps that nobody reads cost nothing under `jit`.
+
+    Raises:
+        ValueError: the image, or a tap, has not the shape that the model's config asks for.
+    """
+    check_image(model.config, image)
+    layers = model.config.layers
+    module = ViT(model.config, rules)
+    arguments = image, unstack(add, layers), unstack(replace, layers)
+    logits, taps = module.apply({"params": model.parameters}, *arguments)
+    return logits, taps
+
+
+def initialize(config: ViTConfig, key: PRNGKeyArray, **fields: Any) -> Model:
+    """Make a `Model` with random parameters; `fields` are the other fields of `Model`."""
+    empty = [Taps()] * config.layers
+    image = jnp.zeros((*config.image_size, config.channels), config.dtype)
+    parameters = jax.jit(ViT(config).init)(key, image, empty, empty)["params"]
+    return Model(parameters, config, **fields)
+
+
+def unstack(taps: Taps, layers: int) -> list[Taps]:
+    """Take stacked taps apart into one `Taps` a layer.
+
+    By `lax.split`: its transpose is one concatenation, that of indexing is a zero pad a layer.
+    """
+    split: dict[str, list[Array]] = {}
+    for site, value in taps._asdict().items():
+        if value is None:
+            continue
+        if value.shape[0] != layers:
+            raise ValueError(
+                f"taps: {site} has a leading axis of {value.shape[0]}, the model has {layers} "
+                f"layers; stack one entry for each layer."
+            )
+        split[site] = [part.squeeze(0) for part in lax.split(value, [1] * layers, axis=0)]
+    return [Taps(**{site: parts[i] for site, parts in split.items()}) for i in range(layers)]
+
+
+def check_image(config: ViTConfig, image: Float[Array, "..."]) -> None:
+    """Raise `ValueError` where the image has not the model's shape."""
+    wanted = (*config.image_size, config.channels)
+    if image.shape != wanted:
+        raise ValueError(
+            f"image has shape {image.shape}, the model wants {wanted} (height, width, channel); "
+            f"preprocess it with jaxattr.images.preprocess, or use vmap for a batch."
+        )

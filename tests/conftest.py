@@ -1,0 +1,56 @@
+"""Strict numerics for every test, and where the outside data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("JAXATTR_SHARED", ROOT.parent / "shared"))
+GOLDEN = Path(os.environ.get("JAXATTR_GOLDEN", SHARED / "golden"))
+
+
+def outside(*parts: str) -> Path:
+    """A path in the outside data folder, or skip the test with the reason."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"outside data {'/'.join(parts)} is not in JAXATTR_SHARED ({SHARED})")
+    return path
+
+
+@pytest.fixture
+def x64():
+    """Run one test with 64-bit types."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Odd sizes on purpose: a 2 x 3 grid, 3 layers, 2 heads."""
+    from jaxattr.types import ViTConfig
+
+    return ViTConfig(
+        image_size=(8, 12), patch_size=(4, 4), hidden_size=12, layers=3, heads=2, mlp_size=20, classes=5
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config):
+    """A small random model whose attention is far from uniform."""
+    from jaxattr.vit import initialize
+
+    model = initialize(tiny_config, jax.random.key(0), labels=("a", "b", "c", "d", "e"))
+    return jax.tree.map(lambda leaf: (leaf + 0.01) * 12 if leaf.ndim > 1 else leaf, model)
+
+
+@pytest.fixture(scope="session")
+def tiny_images():
+    """Four normalised images for `tiny_model`."""
+    return jax.random.normal(jax.random.key(1), (4, 8, 12, 3), jnp.float32)
