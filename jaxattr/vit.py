@@ -242,7 +242,7 @@ def unstack(taps: Taps, layers: int) -> list[Taps]:
     return [Taps(**{site: parts[i] for site, parts in split.items()}) for i in range(layers)]
 
 
-def check_image(config: ViTConfig, image: Float[Array, "..."]) -> None:
+def check_image(config: ViTConfig, image: Float[Array, ...]) -> None:
     """Raise `ValueError` where the image has not the model's shape."""
     wanted = (*config.image_size, config.channels)
     if image.shape != wanted:

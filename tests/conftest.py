@@ -37,7 +37,13 @@ def tiny_config():
     from jaxattr.types import ViTConfig
 
     return ViTConfig(
-        image_size=(8, 12), patch_size=(4, 4), hidden_size=12, layers=3, heads=2, mlp_size=20, classes=5
+        image_size=(8, 12),
+        patch_size=(4, 4),
+        hidden_size=12,
+        layers=3,
+        heads=2,
+        mlp_size=20,
+        classes=5,
     )
 
 

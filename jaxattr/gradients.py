@@ -1,0 +1,185 @@
+"""Gradients of a loss with respect to the attention: total, frozen, and streamed.
+
+One image at a time; batches are `vmap`, or `over_images`, which also knows what is fast where.
+Several losses of one image are `vmap(function, in_axes=(None, None, 0))`: the forward pass, which
+does not depend on them, is then run once, and one batched backward pass serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxattr.types import Image, Logits, Loss, Map, Model, Taps, ViTConfig
+from jaxattr.vit import Block, ViT, check_image, forward
+
+
+class AttentionGradients(NamedTuple):
+    """Attention of all layers, and the gradient of a loss with respect to each entry."""
+
+    logits: Logits
+    attention: Float[Array, "layer head token token"]
+    gradient: Float[Array, "layer head token token"]
+
+
+class Walk(NamedTuple):
+    """The result of a streamed backward pass."""
+
+    logits: Logits
+    features: Float[Array, "read hidden"]
+    """What the head read: the normalised class token (or the patches' mean)."""
+    state: Any
+
+
+def attention_gradients(model: Model, image: Image, loss: Loss) -> AttentionGradients:
+    """The total derivative `d loss / d A_l`: through the queries and keys of later layers, too.
+
+    What PyTorch hooks give, and what the paper and its peers mean. Stores the gradients of all
+    layers; `walk_back` does not.
+    """
+    c = model.config
+    zeros = jnp.zeros((c.layers, c.heads, c.tokens, c.tokens), c.dtype)
+
+    def run(added: Array) -> tuple[Array, tuple[Array, Array]]:
+        logits, taps = forward(model, image, add=Taps(attention=added))
+        return loss(logits), (logits, taps.attention)
+
+    gradient, (logits, attention) = jax.grad(run, has_aux=True)(zeros)
+    return AttentionGradients(logits, attention, gradient)
+
+
+def frozen_attention_gradients(model: Model, image: Image, loss: Loss) -> AttentionGradients:
+    """The partial derivative `∂ loss / ∂ A_l` with the attention of all other layers held fixed.
+
+    Equal to the total derivative in the last layer only.
+    """
+    logits, taps = forward(model, image)
+
+    def run(attention: Array) -> Array:
+        return loss(forward(model, image, replace=Taps(attention=attention))[0])
+
+    return AttentionGradients(logits, taps.attention, jax.grad(run)(taps.attention))
+
+
+def walk_back(
+    model: Model,
+    image: Image,
+    loss: Loss,
+    fold: Callable[[Any, Array, Array], Any],
+    state: Any,
+    *,
+    start_layer: int = 0,
+) -> Walk:
+    """Fold over the layers from the last to `start_layer`, as their gradients appear.
+
+    `fold(state, attention, gradient) -> state` sees one layer's `[head, query, token]` attention
+    and its total derivative, which are then dropped: memory does not grow with the gradients of
+    all layers. In the last block `query` counts only the tokens that the head reads; all other
+    rows of its gradient are zero.
+
+    Raises:
+        ValueError: the image's shape, or `start_layer`, does not fit the model.
+    """
+    c = model.config
+    check_image(c, image)
+    check_start_layer(c, start_layer)
+    x = _apply(model, ViT.embed, image)
+    backward, attentions = [], []
+    for layer in range(c.layers):
+        block = partial(_block, model, layer)
+        if layer < start_layer:
+            x, _ = block(x, None)
+            continue
+        last = layer == c.layers - 1 and c.pooling == "class_token"
+        queries = c.prefix_tokens if last else c.tokens
+        zeros = jnp.zeros((c.heads, queries, c.tokens), c.dtype)
+        block = partial(block, queries=queries)
+        x, block_vjp, attention = jax.vjp(block, x, zeros, has_aux=True)
+        backward.append(block_vjp)
+        attentions.append(attention)
+    features = _apply(model, ViT.features, x)
+    logits, head_vjp = jax.vjp(
+        lambda x: _apply(model, ViT.classify, _apply(model, ViT.features, x)), x
+    )
+    (cotangent,) = head_vjp(jax.grad(loss)(logits))
+    while backward:
+        cotangent, gradient = backward.pop()(cotangent)
+        state = fold(state, attentions.pop(), gradient)
+    return Walk(logits, features, state)
+
+
+def rollout_row(
+    model: Model,
+    image: Image,
+    loss: Loss,
+    correct: Callable[[Array], Array],
+    *,
+    start_layer: int = 0,
+) -> Walk:
+    """The head's row of `Π_l (I + E_h(f(∇A_l) ⊙ A_l))`, streamed (paper, Eq. 2-6).
+
+    `state` of the result is the row, `[token]`: contributions of all tokens, prefix included.
+    """
+
+    def fold(row: Array, attention: Array, gradient: Array) -> Array:
+        heads, queries, tokens = attention.shape
+        weighted = (correct(gradient) * attention).reshape(heads * queries, tokens)
+        # The mean over heads and the row product in one matrix-vector product.
+        return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
+
+    return walk_back(model, image, loss, fold, readout(model.config), start_layer=start_layer)
+
+
+def readout(config: ViTConfig) -> Float[Array, token]:
+    """The row to start from: the class token's (Eq. 3), or the mean of the patches' it reads."""
+    tokens = jnp.arange(config.tokens)
+    if config.pooling == "class_token":
+        return (tokens == 0).astype(config.dtype)
+    patches = config.tokens - config.prefix_tokens
+    return (tokens >= config.prefix_tokens).astype(config.dtype) * (1 / patches)
+
+
+def to_map(config: ViTConfig, row: Float[Array, token]) -> Map:
+    """Drop the prefix tokens and arrange the patches as `[row, column]`, in float32 at least."""
+    grid = row[config.prefix_tokens :].reshape(config.grid)
+    return grid.astype(jnp.promote_types(row.dtype, jnp.float32))
+
+
+def over_images(function: Callable[..., Any], *batched: Any, chunk_size: int | None = None) -> Any:
+    """Map a per-image function over the leading axis of its arguments, as this backend likes it.
+
+    On CPU one image after the other (or `chunk_size` at once), which keeps temporaries in the
+    cache, memory flat, and each result independent of its batch; on accelerators all at once.
+    """
+    if chunk_size is None and jax.default_backend() != "cpu":
+        return jax.vmap(function)(*batched)
+    return lax.map(lambda one: function(*one), batched, batch_size=chunk_size)
+
+
+def check_start_layer(config: ViTConfig, start_layer: int) -> None:
+    """Raise `ValueError` where the first layer to include is not one of the model's."""
+    if not 0 <= start_layer < config.layers:
+        raise ValueError(
+            f"start_layer is {start_layer}, the model has layers 0 to {config.layers - 1}; "
+            f"name the first block to include, counted from 0."
+        )
+
+
+def _apply(model: Model, method: Callable[..., Any], *arguments: Any) -> Any:
+    return ViT(model.config).apply({"params": model.parameters}, *arguments, method=method)
+
+
+def _block(
+    model: Model, layer: int, x: Array, added: Array | None, *, queries: int | None = None
+) -> tuple[Array, Array]:
+    c = model.config
+    block = Block(c, queries=None if queries == c.tokens else queries)
+    variables = {"params": model.parameters[f"blocks_{layer}"]}
+    x, taps = block.apply(variables, x, Taps(attention=added), Taps())
+    return x, taps.attention

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from jaxattr.gradients import readout, to_map
+from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.vit import forward
+
+
+def raw_attention(model: Model, image: Image, loss: Loss) -> Map:
+    """What the head's token attends to in the last layer: `E_h A_L[0, patches]`.
+
+    Does not depend on the loss. Costs one forward pass. Source: Vaswani et al. 2017; for the
+    Vision Transformer as in Chefer et al. 2021 (raw attention baseline).
+    """
+    del loss
+    _, taps = forward(model, image)
+    return to_map(model.config, readout(model.config) @ taps.attention[-1].mean(axis=0))
