@@ -1,1 +1,1 @@
-""""""
+"""The kinds of findings: one file each, one contract, `finder(ledger) -> list[Finding]`."""

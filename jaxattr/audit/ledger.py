@@ -1,0 +1,257 @@
+"""The ledger: what was seen of every image, in Parquet shards that are written once.
+
+A shard is a fixed run of the index, written under a temporary name and renamed, so that a ledger
+holds whole shards only, whatever moment the process was killed at. `run.json` beside them says
+which run they belong to. Nothing in either depends on time, speed, batch size or machine load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxattr.errors import LedgerError
+
+FORMAT = 1
+MAPS = ("map_label", "map_rival", "map_pair", "map_positive")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What identifies a run: two runs with equal receipts have equal ledgers."""
+
+    format: int
+    version: str
+    model: str
+    parameters: str
+    """SHA-256 over all parameters."""
+    labels: tuple[str, ...]
+    grid: tuple[int, int]
+    feature_size: int
+    preprocessing: dict[str, Any]
+    images: str
+    """The folder, as it was given."""
+    index: str
+    """SHA-256 over file names, sizes and labels."""
+    count: int
+    total: int
+    """Images in the folder; more than `count` when a limit was set."""
+    shard_size: int
+    settings: dict[str, Any]
+
+    @property
+    def shards(self) -> int:
+        """How many shards a complete ledger has."""
+        return -(-self.count // self.shard_size)
+
+
+def schema(receipt: Receipt) -> pa.Schema:
+    """The columns of a shard, one row an image; all but the first four are null on an error.
+
+    - `index` position in the sorted folder, `file`, `label` (class index), `error` (empty if none);
+    - `sha256` of the file, `prediction`, `rival` (the strongest class but the label);
+    - `logits`, `feature` (what the head read, the normalised class token);
+    - `map_label`, `map_rival` (complete maps of the two logits), `map_pair` (complete map of
+      label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to be
+      multiplied by `scale_...`;
+    - `thumbnail`: WebP of what the model saw.
+    """
+    grid = pa.list_(pa.int8(), receipt.grid[0] * receipt.grid[1])
+    columns: list[tuple[str, pa.DataType]] = [
+        ("index", pa.int32()),
+        ("file", pa.string()),
+        ("label", pa.int32()),
+        ("error", pa.string()),
+        ("sha256", pa.string()),
+        ("prediction", pa.int32()),
+        ("rival", pa.int32()),
+        ("logits", pa.list_(pa.float32(), len(receipt.labels))),
+        ("feature", pa.list_(pa.float32(), receipt.feature_size)),
+        *((name, grid) for name in MAPS),
+        *((name.replace("map", "scale"), pa.float32()) for name in MAPS),
+        ("thumbnail", pa.binary()),
+    ]
+    return pa.schema(columns)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger on disk, read shard by shard."""
+
+    folder: Path
+    receipt: Receipt
+
+    def shard(self, number: int) -> Path:
+        """The file of one shard."""
+        return self.folder / "ledger" / f"shard-{number:06d}.parquet"
+
+    def missing(self) -> list[int]:
+        """Shards that are not written yet."""
+        return [i for i in range(self.receipt.shards) if not self.shard(i).exists()]
+
+    def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Write one shard: whole or not at all."""
+        table = pa.Table.from_pylist(list(rows), schema=schema(self.receipt))
+        target = self.shard(number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+
+    def iterate(self, *columns: str) -> Iterator[dict[str, np.ndarray]]:
+        """The named columns of the readable images, one shard at a time, in index order."""
+        for number in range(self.receipt.shards):
+            table = self._read(number, [*columns, "error"])
+            table = table.filter(pa.compute.equal(table["error"], ""))
+            yield {name: _to_numpy(table[name]) for name in columns}
+
+    def read(self, *columns: str) -> dict[str, np.ndarray]:
+        """The named columns of all readable images; keep to small columns."""
+        shards = list(self.iterate(*columns))
+        return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
+
+    def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
+        """The named columns of some images, by their `index`; maps are scaled, as `[row, column]`."""
+        wanted: dict[int, list[int]] = {}
+        for index in sorted(set(indices)):
+            wanted.setdefault(index // self.receipt.shard_size, []).append(index)
+        scales = [name.replace("map", "scale") for name in columns if name in MAPS]
+        found = {}
+        for number, members in wanted.items():
+            table = self._read(number, [*columns, *scales])
+            for index in members:
+                row = table.slice(index % self.receipt.shard_size, 1).to_pylist()[0]
+                found[index] = {name: self._value(row, name) for name in columns}
+        return found
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """File and reason of every image that could not be read."""
+        pairs = []
+        for number in range(self.receipt.shards):
+            table = self._read(number, ["file", "error"])
+            table = table.filter(pa.compute.not_equal(table["error"], ""))
+            pairs += zip(table["file"].to_pylist(), table["error"].to_pylist(), strict=True)
+        return pairs
+
+    def _value(self, row: dict[str, Any], name: str) -> Any:
+        value = row[name]
+        if name in MAPS and value is not None:
+            return unpack(np.asarray(value, np.int8), row[name.replace("map", "scale")]).reshape(
+                self.receipt.grid
+            )
+        return np.asarray(value, np.float32) if isinstance(value, list) else value
+
+    def _read(self, number: int, columns: list[str]) -> pa.Table:
+        path = self.shard(number)
+        try:
+            return pq.read_table(path, columns=columns, memory_map=False, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise LedgerError(
+                f"{path.name} of the ledger in {self.folder} cannot be read ({_line(error)}); "
+                f"delete that file and run the same command again."
+            ) from error
+
+
+def open_ledger(folder: Path, receipt: Receipt) -> Ledger:
+    """Open the ledger of this run in `folder`, begun by an earlier call or not.
+
+    Raises:
+        LedgerError: the folder holds another run's ledger.
+    """
+    path = folder / "run.json"
+    text = json.dumps(asdict(receipt), indent=1, ensure_ascii=False) + "\n"
+    if path.exists():
+        earlier = json.loads(_read_text(path))
+        changed = [
+            field.name
+            for field in fields(Receipt)
+            if earlier.get(field.name) != json.loads(text)[field.name]
+        ]
+        if changed:
+            raise LedgerError(
+                f"{folder} holds another run's ledger (different: {', '.join(changed)}); choose "
+                f"another --output, or delete that folder."
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return Ledger(folder, receipt)
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """Open a finished ledger, without the model.
+
+    Raises:
+        LedgerError: there is none, or shards are missing.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        raise LedgerError(f"{folder} holds no ledger (no run.json); run `jaxattr audit` first.")
+    entries = json.loads(_read_text(path))
+    for name in ("labels", "grid"):
+        entries[name] = tuple(entries[name])
+    ledger = Ledger(folder, Receipt(**entries))
+    if missing := ledger.missing():
+        raise LedgerError(
+            f"{len(missing)} of {ledger.receipt.shards} shards of {folder} are missing; "
+            f"run the same `jaxattr audit` again to finish it."
+        )
+    return ledger
+
+
+class replacing:  # noqa: N801  (used as a function)
+    """A temporary path beside `target`, renamed to it when the block succeeds."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.target)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def pack(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """A map as int8 and its scale: `value ≈ int8 * scale`, `scale = max|value| / 127`."""
+    scale = float(np.abs(values).max(initial=0)) / 127
+    if scale == 0:
+        return np.zeros(values.shape, np.int8), 0.0
+    return np.round(values / scale).astype(np.int8), scale
+
+
+def unpack(packed: np.ndarray, scale: float) -> np.ndarray:
+    """The inverse of `pack`, float32."""
+    return packed.astype(np.float32) * np.float32(scale)
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    array = column.combine_chunks()
+    if pa.types.is_fixed_size_list(array.type):
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
+    if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
+        return np.asarray(array.to_pylist(), dtype=object)
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({_line(error)}).") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
