@@ -132,7 +132,7 @@ class Model:
         *,
         add: Taps = Taps(),  # noqa: B008  (immutable)
         replace: Taps = Taps(),  # noqa: B008
-        rules: Rules = Rules(),  # noqa: B008
+        rules: Rules = Rules(),
     ) -> tuple[Logits, Taps]:
         """Run the network on one normalised image, see `jaxattr.vit.forward`."""
         from jaxattr.vit import forward

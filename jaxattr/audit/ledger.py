@@ -118,7 +118,7 @@ class Ledger:
         return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
 
     def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
-        """The named columns of some images, by their `index`; maps are scaled, as `[row, column]`."""
+        """The named columns of some images, by `index`; maps come scaled, as `[row, column]`."""
         wanted: dict[int, list[int]] = {}
         for index in sorted(set(indices)):
             wanted.setdefault(index // self.receipt.shard_size, []).append(index)
