@@ -1,1 +1,1 @@
-""""""
+"""The command `jaxattr`: parse, call the library, write. One file per command."""

@@ -1,0 +1,5 @@
+"""`python -m jaxattr.cli` is the command `jaxattr`."""
+
+from jaxattr.cli.main import main
+
+main()

@@ -1,0 +1,105 @@
+"""Options that several commands share, and what they turn into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEFAULT_MODEL = "scenes"
+
+
+class Size(click.ParamType):
+    """An image size: one number for a square, or HEIGHTxWIDTH."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
+        if not isinstance(value, str):
+            return value
+        try:
+            sides = [int(side) for side in value.lower().split("x")]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2) or min(sides) < 1:
+            self.fail(f"{value!r} is not a size; write 384 or 288x384 (height x width).")
+        return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--model`, `--revision`, `--dtype`, `--image-size`: the arguments of `jaxattr.load`."""
+    for option in reversed(
+        (
+            click.option(
+                "--model",
+                default=DEFAULT_MODEL,
+                show_default=True,
+                help="An alias (vit-base, deit-small, ...), a hub id, a folder, a .safetensors or "
+                "an .npz file. The default is small, knows drawn scenes, and needs no download.",
+            ),
+            click.option("--revision", help="Branch, tag or commit of a hub model."),
+            click.option(
+                "--dtype",
+                type=click.Choice(["float32", "bfloat16", "float64"]),
+                default="float32",
+                show_default=True,
+                help="What the network computes in.",
+            ),
+            click.option(
+                "--image-size",
+                type=Size(),
+                help="Input size other than the checkpoint's: 384, or 288x384 (height x width).",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--quiet`: nothing on stderr but warnings and errors."""
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="No progress and notes on stderr; warnings remain."
+    )(command)
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """Say something on stderr, unless asked to be quiet."""
+    if not quiet:
+        click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """Say on stderr what the user must know, quiet or not."""
+    click.echo(f"Warning: {message}", err=True)
+
+
+def cache_folder() -> Path:
+    """Where jaxattr keeps what it can make again: `JAXATTR_CACHE`, or a folder in XDG's cache."""
+    if own := os.environ.get("JAXATTR_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattr"
+
+
+def prepare_jax() -> None:
+    """Let JAX keep what it compiles on disk, where that is possible; call before it compiles.
+
+    `JAX_COMPILATION_CACHE_DIR` is JAX's own and wins. The folder is only for this user: JAX runs
+    what it finds there.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        try:
+            folder = cache_folder() / "xla"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # RuntimeError: no home folder
+            return
+        if not os.access(folder, os.W_OK):
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
