@@ -1,0 +1,175 @@
+"""Class names: from what people write (index, wnid, label, synonym) to the model's class index."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import SupportsIndex
+
+from jaxattr.errors import LabelError
+
+_WNID = re.compile(r"(n\d{8})(?:[\s:,-]+|$)")
+# Positions of ImageNet-1k's order that no other label set shares by chance.
+_IMAGENET = {
+    0: "tench",
+    1: "goldfish",
+    130: "flamingo",
+    281: "tabby",
+    340: "zebra",
+    407: "ambulance",
+    620: "laptop",
+    817: "sports car",
+    954: "banana",
+    999: "toilet tissue",
+}
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The classes of a model, in order, and every name under which each can be asked for.
+
+    `labels` may be empty when a checkpoint carries none; `classes` is then their number, and only
+    indices resolve. A label is a list of synonyms separated by commas, or a wnid, or both
+    (`"n02123045 tabby, tabby cat"`).
+    """
+
+    labels: tuple[str, ...]
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        classes = self.classes or len(self.labels)
+        if self.labels and classes != len(self.labels):
+            raise LabelError(
+                f"got {len(self.labels)} labels for {classes} classes, wanted one for each; "
+                "check the checkpoint's id2label"
+            )
+        object.__setattr__(self, "classes", classes)
+
+    def resolve(self, name: str | SupportsIndex) -> int:
+        """The class index of an index, wnid, label or synonym.
+
+        Case does not matter and underscores are spaces. A first synonym goes before the later
+        synonyms of other classes (`"harp"` is not the harmonica); a text that two classes share
+        after that is an error that names both. A whole number is an index, unless it is a label.
+        """
+        if not isinstance(name, str):
+            return self._checked(operator.index(name))
+        found = self._names.get(_key(name), ())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            choices = " or ".join(self._described(index) for index in found)
+            raise LabelError(
+                f"class name {name!r} is ambiguous: {choices}; give the index or the wnid"
+            )
+        if is_number(name):
+            return self._checked(int(name))
+        raise LabelError(f"unknown class {name!r}: {self._advice(name)}")
+
+    def short(self, index: int) -> str:
+        """The first synonym, with the index added where `resolve` could not tell it apart."""
+        return self._shorts[self._checked(index)]
+
+    def wnid(self, index: int) -> str | None:
+        """The WordNet id, where the labels carry it or are those of ImageNet-1k."""
+        return self._wnids[self._checked(index)]
+
+    def nearest(self, name: str, count: int = 3) -> tuple[str, ...]:
+        """Known names that look like `name`, best first, one for each class."""
+        if _WNID.match(name):
+            return ()  # neighbouring numbers are other things altogether
+        close: dict[int, str] = {}
+        for key in difflib.get_close_matches(_key(name), self._names, count * 2, 0.6):
+            close.setdefault(self._names[key][0], key)
+        return tuple(close.values())[:count]
+
+    def _advice(self, name: str) -> str:
+        if not self.labels:
+            return f"this model has no labels, only indices 0 to {self.classes - 1}"
+        near = self.nearest(name)
+        if near:
+            return f"did you mean {' or '.join(repr(one) for one in near)}?"
+        return f"give one of the model's {self.classes} labels or an index below {self.classes}"
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < self.classes:
+            raise LabelError(f"class index {index} is not between 0 and {self.classes - 1}")
+        return index
+
+    def _described(self, index: int) -> str:
+        names = dict.fromkeys([_without_wnid(self.labels[index]), self.wnid(index)])
+        return f"{index} ({', '.join(filter(None, names))})"
+
+    @cached_property
+    def _wnids(self) -> tuple[str | None, ...]:
+        if len(self.labels) == 1000 and all(
+            name in map(_key, _synonyms(self.labels[index])) for index, name in _IMAGENET.items()
+        ):
+            return imagenet_wnids()
+        matches = (_WNID.match(label) for label in self.labels)
+        found = tuple(match and match[1] for match in matches)
+        return found if self.labels else (None,) * self.classes
+
+    @cached_property
+    def _first_names(self) -> dict[str, tuple[int, ...]]:
+        """Whole labels, first synonyms and wnids: what this library itself prints."""
+        return _inverted(
+            [label, _without_wnid(label), _synonyms(label)[0], self._wnids[index] or ""]
+            for index, label in enumerate(self.labels)
+        )
+
+    @cached_property
+    def _shorts(self) -> tuple[str, ...]:
+        if not self.labels:
+            return tuple(f"class {index}" for index in range(self.classes))
+        shorts = []
+        for index, label in enumerate(self.labels):
+            short = _synonyms(label)[0]
+            alone = self._first_names.get(_key(short)) == (index,)
+            shorts.append(short if alone else f"{short} ({index})".strip())
+        return tuple(shorts)
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[int, ...]]:
+        shorts = {_key(short): (index,) for index, short in enumerate(self._shorts)}
+        return {**_inverted(map(_synonyms, self.labels)), **shorts, **self._first_names}
+
+
+def is_number(name: str) -> bool:
+    """Whether a text is a whole number, as an index is written."""
+    return name.isascii() and name.isdigit()
+
+
+@cache
+def imagenet_wnids() -> tuple[str, ...]:
+    """The WordNet ids of ImageNet-1k in class order."""
+    text = (files("jaxattr") / "models" / "imagenet_wnids.txt").read_text(encoding="ascii")
+    return tuple(text.split())
+
+
+def _key(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _without_wnid(label: str) -> str:
+    """The label without a leading wnid, unless that is all there is."""
+    return _WNID.sub("", label, count=1).strip() or label
+
+
+def _synonyms(label: str) -> list[str]:
+    return [name.strip() for name in _without_wnid(label).split(",")]
+
+
+def _inverted(names: Iterable[Iterable[str]]) -> dict[str, tuple[int, ...]]:
+    """From the names of each class to the classes of each name."""
+    found: dict[str, list[int]] = {}
+    for index, many in enumerate(names):
+        for key in dict.fromkeys(map(_key, many)):
+            if key:
+                found.setdefault(key, []).append(index)
+    return {key: tuple(indices) for key, indices in found.items()}
