@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from jaxattr.types import Model
 
 DEFAULT_MODEL = "scenes"
 
@@ -84,14 +87,35 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattr"
 
 
-def prepare_jax() -> None:
+def describe_model(model: Model) -> str:
+    """Two lines: what was loaded, and what is done to photos before it sees them."""
+    c, p = model.config, model.preprocessing
+    steps = []
+    if isinstance(p.resize, int):
+        steps.append(f"shorter side to {p.resize} ({p.resample})")
+    elif p.resize is not None:
+        steps.append(f"resize to {p.resize[0]} x {p.resize[1]} ({p.resample})")
+    if p.crop is not None:
+        steps.append(f"centre crop {p.crop[0]} x {p.crop[1]}")
+    for name, values in (("mean", p.mean), ("std", p.std)):
+        steps.append(f"{name} {' '.join(f'{value:.4g}' for value in values)}")
+    return (
+        f"Model {model.name}: {c.layers} layers, {c.heads} heads, input {c.image_size[0]} x "
+        f"{c.image_size[1]}, patches {c.patch_size[0]} x {c.patch_size[1]}, {c.classes} classes, "
+        f"{c.dtype}\nPreprocessing: {', '.join(steps)}"
+    )
+
+
+def prepare_jax(dtype: str = "float32") -> None:
     """Let JAX keep what it compiles on disk, where that is possible; call before it compiles.
 
     `JAX_COMPILATION_CACHE_DIR` is JAX's own and wins. The folder is only for this user: JAX runs
-    what it finds there.
+    what it finds there. `dtype` float64 turns JAX's 64-bit types on.
     """
     import jax
 
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         try:
             folder = cache_folder() / "xla"

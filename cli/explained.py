@@ -1,0 +1,206 @@
+"""What `jaxattr explain` says and writes about one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxattr.cli import output, targets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from jaxattr.figures import Panel
+    from jaxattr.labels import LabelTable
+    from jaxattr.types import Model, Preprocessing
+
+# What the colours of a method without a sign mean; the others show where attention goes.
+_UNSIGNED = {"positive": "for {}", "absolute": "for or against {}"}
+
+
+class Photo(NamedTuple):
+    """A decoded image: the model's input, and what a person looks at."""
+
+    name: str
+    path: Path
+    array: np.ndarray
+    picture: np.ndarray
+
+
+class Run(NamedTuple):
+    """What one run holds fixed."""
+
+    model: Model
+    table: LabelTable
+    question: targets.Question
+    method: str
+    formats: tuple[str, ...]
+    folder: Path
+    drawing: dict[str, Any]
+    together: bool
+
+
+class Explained(NamedTuple):
+    """One photo with its answer."""
+
+    photo: Photo
+    logits: np.ndarray
+    probabilities: np.ndarray
+    asked: list[targets.Asked]
+    maps: np.ndarray
+
+
+def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:
+    """The part of a photo that the model sees, in the photo's own proportions, `[h, w, 3]`."""
+    import numpy as np
+    from PIL import Image
+
+    from jaxattr.images import fit
+
+    width, height = image.size
+    box = (0.0, 0.0, float(width), float(height))
+    if preprocessing.crop is not None:
+        resize = preprocessing.resize or (height, width)
+        if isinstance(resize, int):
+            resize = (resize * height / min(width, height), resize * width / min(width, height))
+        if any(one > of + 1 for one, of in zip(preprocessing.crop, resize, strict=True)):
+            return fit(image, preprocessing)  # black edges, which the map covers, too
+        tall, wide = (
+            min(1, one / of) * side / 2
+            for one, of, side in zip(preprocessing.crop, resize, (height, width), strict=True)
+        )
+        box = (width / 2 - wide, height / 2 - tall, width / 2 + wide, height / 2 + tall)
+    wide, tall = box[2] - box[0], box[3] - box[1]
+    factor = min(longest / max(wide, tall), max(1.0, 224 / max(wide, tall)))
+    size = max(1, round(wide * factor)), max(1, round(tall * factor))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+def answer(run: Run, one: Explained) -> str:
+    """The five most probable classes, and the asked ones beyond them, as a table."""
+    order = [int(index) for index in (-one.logits).argsort(kind="stable")]
+    rank = {index: place for place, index in enumerate(order, 1)}
+    shown = sorted({*order[:5], *(pair.target for pair in one.asked)}, key=lambda i: rank[i])
+    rows = [
+        (
+            f"  {rank[index]}",
+            run.table.short(index),
+            str(index),
+            run.table.wnid(index) or "-",
+            f"{one.probabilities[index]:.4f}",
+            f"{one.logits[index]:.3f}",
+        )
+        for index in shown
+    ]
+    header = ("  rank", "class", "index", "wnid", "probability", "logit")
+    if not any(run.table.wnid(index) for index in shown):
+        header, rows = header[:3] + header[4:], [row[:3] + row[4:] for row in rows]
+    return f"{one.photo.path}\n{output.table(header, rows, left=3)}"
+
+
+def write(run: Run, one: Explained) -> Iterator[Path]:
+    """Write one photo's files and yield their paths."""
+    for format in run.formats:
+        if format in ("json", "npz"):
+            content = _content(run, one)
+            data = output.as_json(content) if format == "json" else output.as_npz(content)
+            path = run.folder / f"{one.photo.name}.{format}"
+            output.write(path, data)
+            yield path
+            continue
+        from jaxattr import figures
+
+        panels = [(_file_name(run, pair), _panel(run, one, i)) for i, pair in enumerate(one.asked)]
+        if run.together and panels:
+            groups = {"-".join([one.photo.name, "together"]): [panel for _, panel in panels]}
+        else:
+            groups = {f"{one.photo.name}-{name}": [panel] for name, panel in panels}
+        for name, group in groups.items():
+            path = run.folder / f"{name}.{format}"
+            figure = figures.explanation(
+                one.photo.picture, group, **_words(run, one), **run.drawing
+            )
+            output.write(path, figures.encode(figure, format))
+            yield path
+
+
+def warnings(run: Run, one: Explained) -> Iterator[str]:
+    """Where the asked loss does not guide, and where nothing is left to explain."""
+    import jax.numpy as jnp
+
+    from jaxattr import losses
+
+    name = one.photo.path
+    if not one.asked:
+        yield f"{name}: every class asked for is the one it is set against; nothing is drawn."
+    if run.question.loss not in ("relative", "ratio"):
+        return
+    for target, against in one.asked:
+        if not losses.is_guiding(jnp.asarray(one.logits), target, against):
+            yield (
+                f"{name}: the logits of {run.table.short(target)} ({one.logits[target]:.2f}) and "
+                f"{run.table.short(against or 0)} ({one.logits[against]:.2f}) are not both "
+                f"positive, so the loss {run.question.loss!r} does not set one against the other; "
+                "use --loss difference."
+            )
+
+
+def _file_name(run: Run, pair: targets.Asked) -> str:
+    name = output.slug(run.table.short(pair.target))
+    if pair.against is None:
+        return name
+    return f"{name}-against-{output.slug(run.table.short(pair.against))}"
+
+
+def _panel(run: Run, one: Explained, index: int) -> Panel:
+    from jaxattr.figures import Panel
+    from jaxattr.methods import METHODS
+
+    target, against = one.asked[index]
+    name, title = run.table.short(target), run.table.short(target)
+    detail = f"p {one.probabilities[target]:.3f} · logit {one.logits[target]:.2f}"
+    negative = f"against {name}"
+    if against is not None:
+        other = run.table.short(against)
+        title, negative = f"{name} against {other}", f"for {other}"
+        detail += f"  against  p {one.probabilities[against]:.3f} · logit {one.logits[against]:.2f}"
+    positive = f"for {name}"
+    method = METHODS[run.method]
+    if not method.signed:
+        negative = None
+        words = "where attention goes, whatever the class"
+        positive = _UNSIGNED.get(run.method, words).format(name)
+    return Panel(one.maps[index], title, detail, positive, negative)
+
+
+def _words(run: Run, one: Explained) -> dict[str, str]:
+    """The title of the photo and the footer of the figure."""
+    best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
+    most = ", ".join(f"{run.table.short(i)} {one.probabilities[i]:.2f}" for i in best)
+    parts = [run.model.name, f"method {run.method}", f"loss {run.question.loss}"]
+    return {
+        "title": one.photo.path.name,
+        "detail": f"most probable: {most}",
+        "footer": "  ·  ".join(filter(None, parts)),
+    }
+
+
+def _content(run: Run, one: Explained) -> dict[str, Any]:
+    """All numbers of one photo, as they go into JSON and npz files; no other class is -1."""
+    import numpy as np
+
+    return {
+        "image": str(one.photo.path),
+        "model": run.model.name,
+        "method": run.method,
+        "loss": run.question.loss,
+        "classes": np.array([pair.target for pair in one.asked], np.int32),
+        "against": np.array(
+            [-1 if pair.against is None else pair.against for pair in one.asked], np.int32
+        ),
+        "maps": one.maps.astype(np.float32) if one.maps.dtype.itemsize < 4 else one.maps,
+        "logits": one.logits,
+        "labels": [run.table.short(index) for index in range(len(one.logits))],
+    }

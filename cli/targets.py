@@ -1,0 +1,98 @@
+"""Which classes to explain: `--target`, `--against` and `--loss`, from words to class indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxattr.labels import LabelTable
+    from jaxattr.types import Loss
+
+# The losses' names; a test holds that `loss` knows each.
+LOSSES = ("logit", "difference", "relative", "ratio")
+_TOP = re.compile(r"top([1-9][0-9]*)", re.IGNORECASE)
+
+
+class Question(NamedTuple):
+    """What is asked of every image: each item is a class index or `topN`'s N, with its kind."""
+
+    targets: tuple[int, ...]
+    top: int
+    """The N most probable classes are asked for, too."""
+    against: int | None
+    """A class index, -1 for the image's own rival, `None` for none."""
+    loss: str
+
+    @property
+    def width(self) -> int:
+        """The most classes that one image can have."""
+        return len(self.targets) + self.top
+
+
+class Asked(NamedTuple):
+    """One map to compute: the class, and the class it is set against (`None`: none)."""
+
+    target: int
+    against: int | None
+
+
+def question(
+    targets: Sequence[str], against: str | None, loss: str | None, table: LabelTable
+) -> Question:
+    """Resolve the words; raises `LabelError` or a usage error."""
+    if loss is None:
+        loss = "logit" if against is None else "difference"
+    if loss == "logit" and against is not None:
+        raise click.UsageError("--loss logit looks at one class; leave out --against or --loss.")
+    if loss != "logit" and against is None:
+        raise click.UsageError(
+            f"--loss {loss} sets one class against another; add --against LABEL or --against rival."
+        )
+    tops = [int(found[1]) for text in targets if (found := _TOP.fullmatch(text.strip()))]
+    named = [table.resolve(text.strip()) for text in targets if not _TOP.fullmatch(text.strip())]
+    if against is None:
+        other = None
+    else:
+        other = -1 if against.strip().lower() == "rival" else table.resolve(against.strip())
+    if other is not None and named == [other] and not tops:
+        raise click.UsageError(
+            f"--target and --against are the same class, {table.short(other)}; choose another."
+        )
+    most = table.classes or len(table.labels)
+    return Question(tuple(dict.fromkeys(named)), min(max(tops, default=0), most), other, loss)
+
+
+def ask(question: Question, logits: np.ndarray) -> list[Asked]:
+    """The maps to compute for one image: the named classes, then the most probable ones."""
+    order = [int(index) for index in (-logits).argsort(kind="stable")]
+    classes = dict.fromkeys((*question.targets, *order[: question.top]))
+    if question.against is None:
+        return [Asked(one, None) for one in classes]
+    pairs = []
+    for one in classes:
+        other = question.against
+        if other == -1:
+            if len(order) < 2:
+                continue
+            other = order[1] if one == order[0] else order[0]
+        if other != one:
+            pairs.append(Asked(one, other))
+    return pairs
+
+
+def loss(name: str) -> Loss:
+    """The function of `jaxattr.losses`, taking both classes; `logit` ignores the second."""
+    from jaxattr import losses
+
+    return {
+        "logit": lambda first, second: losses.target_logit(first),
+        "difference": losses.difference,
+        "relative": losses.relative_difference,
+        "ratio": losses.ratio,
+    }[name]
