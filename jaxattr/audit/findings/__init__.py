@@ -1,1 +1,37 @@
-"""The kinds of findings: one file each, one contract, `finder(ledger) -> list[Finding]`."""
+"""Findings: one file per kind, one contract, `finder(ledger) -> list[Finding]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxattr.audit.finding import SEVERITIES, Finding
+from jaxattr.audit.findings.contaminated_pair import contaminated_pair
+from jaxattr.audit.findings.mislabelled_image import mislabelled_image
+from jaxattr.audit.findings.unknown_class import unknown_class
+from jaxattr.audit.ledger import Ledger
+
+Finder = Callable[[Ledger], list[Finding]]
+
+FINDERS: dict[str, Finder] = {
+    "contaminated_pair": contaminated_pair,
+    "mislabelled_image": mislabelled_image,
+    "unknown_class": unknown_class,
+}
+
+
+def find(ledger: Ledger) -> list[Finding]:
+    """All findings, worst first: by severity, then kind, then score within the kind.
+
+    Equal ledgers give equal findings in equal order.
+    """
+    found = [finding for finder in FINDERS.values() for finding in finder(ledger)]
+    return sorted(
+        found,
+        key=lambda one: (
+            -SEVERITIES.index(one.severity),
+            one.kind,
+            -one.score,
+            one.classes,
+            one.images,
+        ),
+    )

@@ -1,0 +1,115 @@
+"""Findings as JSON and CSV: schema-versioned, with class and file names, fixed rounding."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxattr.audit.finding import Finding
+from jaxattr.audit.ledger import Ledger
+from jaxattr.labels import LabelTable
+
+SCHEMA = "jaxattr.findings"
+SCHEMA_VERSION = 1
+COLUMNS = (
+    "rank",
+    "kind",
+    "severity",
+    "title",
+    "classes",
+    "labels",
+    "images",
+    "files",
+    "score",
+    "effect_name",
+    "effect",
+    "effect_low",
+    "effect_high",
+    "p_value",
+    "q_value",
+    "null",
+    "power",
+    "detail",
+)
+
+
+def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
+    """Findings as a JSON text; floats are rounded to six significant digits, never NaN.
+
+    The same ledger and findings give the same bytes.
+    """
+    names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
+    receipt = ledger.receipt
+    content = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "jaxattr": receipt.version,
+        "model": receipt.model,
+        "parameters": receipt.parameters,
+        "images": receipt.images,
+        "index": receipt.index,
+        "count": receipt.count,
+        "total": receipt.total,
+        "partial": receipt.count < receipt.total,
+        "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
+        "findings": [_entry(one, names, files) for one in findings],
+    }
+    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
+    """Findings as CSV, one row each, columns `COLUMNS`; lists are joined by `;`."""
+    names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for rank, one in enumerate(findings, 1):
+        low, high = one.interval or (None, None)
+        row = {
+            **one._asdict(),
+            "rank": rank,
+            "labels": [names.short(class_) for class_ in one.classes],
+            "files": [files[image] for image in one.images],
+            "effect_low": low,
+            "effect_high": high,
+        }
+        writer.writerow([_cell(row[column]) for column in COLUMNS])
+    return text.getvalue()
+
+
+def _entry(one: Finding, names: LabelTable, files: dict[int, str]) -> dict[str, Any]:
+    return {
+        **one._asdict(),
+        "classes": [{"index": class_, "label": names.short(class_)} for class_ in one.classes],
+        "images": [{"index": image, "file": files[image]} for image in one.images],
+    }
+
+
+def _files(findings: Sequence[Finding], ledger: Ledger) -> dict[int, str]:
+    wanted = [image for one in findings for image in one.images]
+    return {index: row["file"] for index, row in ledger.rows(wanted, "file").items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def _cell(value: Any) -> str:
+    value = _plain(value)
+    if value is None:
+        return ""
+    return ";".join(map(str, value)) if isinstance(value, list) else str(value)

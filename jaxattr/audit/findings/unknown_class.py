@@ -1,0 +1,67 @@
+"""Unknown class: the model does not know it, so nothing else is said about it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from jaxattr.audit import statistics as st
+from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.contaminated_pair import testable
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.posterior import Posterior, posterior
+from jaxattr.labels import LabelTable
+
+
+def unknown_class(ledger: Ledger) -> list[Finding]:
+    """Classes whose folder the model hardly recognises (`statistics.known_classes`).
+
+    One finding for all when the calibrated log-loss is that of guessing: then this model, or these
+    labels, can say nothing about the folder. Severity is always `low`: it is a limit of the audit.
+    """
+    of = posterior(ledger)
+    if len(of.classes) > 1 and not st.knows_anything(of.model.log_loss, len(of.classes)):
+        return [_all(of)]
+    names = LabelTable(ledger.receipt.labels)
+    refused = np.flatnonzero(~testable(of)) if len(of.classes) > 1 else []
+    return [_one(of, names, int(position)) for position in refused]
+
+
+def _all(of: Posterior) -> Finding:
+    total = int(of.counts.sum())
+    return Finding(
+        kind="unknown_class",
+        severity="low",
+        title="This model does not know these classes: nothing was tested",
+        detail=(
+            f"Its calibrated log-loss on the {total:,} labels is {of.model.log_loss:.2f} nats; "
+            f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}. "
+            f"Check that the model was trained on these classes and that the labels are right."
+        ),
+        classes=tuple(int(one) for one in of.classes),
+        images=(),
+        score=1.0,
+        effect=of.model.log_loss / float(np.log(len(of.classes))),
+        effect_name="calibrated log-loss, as a share of the loss of guessing",
+    )
+
+
+def _one(of: Posterior, names: LabelTable, position: int) -> Finding:
+    class_, count = int(of.classes[position]), int(of.counts[position])
+    correct = int(of.correct[position])
+    interval = stats.binomtest(correct, count).proportion_ci(0.95, "exact")
+    return Finding(
+        kind="unknown_class",
+        severity="low",
+        title=f"This model does not know {names.short(class_)}: it was not tested",
+        detail=(
+            f"It ranks the label first for {correct} of {count:,} images. Look at the folder: "
+            f"either most of it is something else, or the model never learned it."
+        ),
+        classes=(class_,),
+        images=(),
+        score=1 - correct / count,
+        effect=correct / count,
+        effect_name="recall of the label among the classes present",
+        interval=(float(interval.low), float(interval.high)),
+    )

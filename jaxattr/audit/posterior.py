@@ -1,0 +1,188 @@
+"""The calibrated posterior of every image of a ledger, read in shards and kept sparse.
+
+Candidates are the K classes *present in the folder* (with at least one readable image): logits of
+other outputs are left out before the softmax. The folder is a K-class problem, a class without
+images can be no source of a one-directional test (nothing is labelled with it), and the number of
+tests is K(K-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxattr.audit import calibration as cal
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.statistics import Shares
+
+KEPT = 20
+"""Rivals kept per image; the rest counts as zero."""
+CALIBRATED_ON = 20_000
+"""Images that temperatures are fitted on, evenly spaced when there are more."""
+DISCRIMINANT_IMAGES = 10
+"""Images that every class must have for the discriminant to be used."""
+_CHUNK = 1024
+
+Result = TypeVar("Result")
+
+
+class Posterior(NamedTuple):
+    """What is kept of every image, and the calibration; classes are positions in `classes`."""
+
+    classes: Int[np.ndarray, "class"]
+    """Model outputs that are present in the folder, ascending."""
+    counts: Int[np.ndarray, "class"]
+    correct: Int[np.ndarray, "class"]
+    """Images whose label the model ranks first among the classes present."""
+    image: Int[np.ndarray, "image"]
+    """Ledger index."""
+    label: Int[np.ndarray, "image"]
+    label_probability: Float[np.ndarray, "image"]
+    rival: Int[np.ndarray, "image rival"]
+    """The most probable classes but the label, best first."""
+    rival_probability: Float[np.ndarray, "image rival"]
+    model: cal.Calibration
+    """Of the model's own logits."""
+    final: cal.Calibration
+    """Of the posterior that is kept."""
+    discriminant: bool
+    """Whether the posterior is model x discriminant; otherwise it is the model's alone."""
+
+    def shares(self, label: int) -> tuple[Int[np.ndarray, "image"], Shares]:
+        """The images of one folder (positions), and their rivals' probabilities."""
+        members = np.flatnonzero(self.label == label)
+        row = np.repeat(np.arange(len(members)), self.rival.shape[1])
+        column, value = self.rival[members].ravel(), self.rival_probability[members].ravel()
+        return members, Shares(row, column, value.astype(np.float64))
+
+    def toward(self, members: Int[np.ndarray, "part"], target: int) -> Float[np.ndarray, "part"]:
+        """Probability of one class on some images, 0 where it is not among those kept."""
+        kept = np.where(self.rival[members] == target, self.rival_probability[members], 0.0)
+        own = np.where(self.label[members] == target, self.label_probability[members], 0.0)
+        return kept.sum(axis=1) + own
+
+
+def once(function: Callable[[Ledger], Result]) -> Callable[[Ledger], Result]:
+    """Remember a function of a ledger on the ledger object: finished shards never change."""
+    key = f"{function.__module__}.{function.__qualname__}"
+
+    @wraps(function)
+    def remembered(ledger: Ledger) -> Result:
+        memory: dict[str, Any] = vars(ledger)
+        if key not in memory:
+            memory[key] = function(ledger)
+        return memory[key]
+
+    return remembered
+
+
+@once
+def posterior(ledger: Ledger) -> Posterior:
+    """Calibrate the ledger's logits and keep every image's label and best rivals.
+
+    Four passes: labels; feature sums; the temperatures of model and discriminant, then of their
+    combination (`calibration.combine`); the posterior. What is kept grows by 180 bytes an image.
+    """
+    small = ledger.read("index", "label")
+    classes, label = np.unique(small["label"], return_inverse=True)
+    counts = np.bincount(label, minlength=len(classes))
+    fold = cal.folds(label)
+    use = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
+    reader = _Reader(ledger, classes, label, fold)
+    discriminant = _discriminant(reader) if use else None
+    model, final, scores = _calibrated(reader, discriminant)
+    kept = min(KEPT, max(len(classes) - 1, 0))
+    result = Posterior(
+        classes=classes,
+        counts=counts,
+        correct=np.zeros_like(counts),
+        image=small["index"],
+        label=label,
+        label_probability=np.zeros(len(label), np.float32),
+        rival=np.zeros((len(label), kept), np.int32),
+        rival_probability=np.zeros((len(label), kept), np.float32),
+        model=model,
+        final=final,
+        discriminant=discriminant is not None,
+    )
+    for at, logits, feature in reader.chunks():
+        _keep(result, at, logits, cal.probabilities(scores(at, logits, feature), final.temperature))
+    return result
+
+
+class _Reader(NamedTuple):
+    ledger: Ledger
+    classes: np.ndarray
+    label: np.ndarray
+    fold: np.ndarray
+
+    def chunks(self, *, features: bool = True) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Logits of the classes present and features, with the images' positions."""
+        start = 0
+        columns = ("logits", "feature") if features else ("logits",)
+        for shard in self.ledger.iterate(*columns):
+            for first in range(0, len(shard["logits"]), _CHUNK):
+                part = {name: value[first : first + _CHUNK] for name, value in shard.items()}
+                at = slice(start, start + len(part["logits"]))
+                start = at.stop
+                yield at, part["logits"][:, self.classes], part.get("feature", part["logits"])
+
+
+def _discriminant(reader: _Reader) -> cal.Discriminant:
+    sums = cal.empty_sums(len(reader.classes), reader.ledger.receipt.feature_size)
+    for at, _, feature in reader.chunks():
+        cal.add_sums(sums, feature, reader.label[at], reader.fold[at])
+    return cal.fit_discriminant(sums)
+
+
+_Scores = Callable[[slice, np.ndarray, np.ndarray], np.ndarray]
+
+
+def _calibrated(
+    reader: _Reader, discriminant: cal.Discriminant | None
+) -> tuple[cal.Calibration, cal.Calibration, _Scores]:
+    def own(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+        return logits
+
+    if discriminant is None:
+        (model,) = _fit(reader, own)
+        return model, model, own
+
+    def other(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+        return discriminant.scores(feature, reader.fold[at])
+
+    def both(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+        return cal.combine(logits, other(at, logits, feature), temperatures)
+
+    model, linear = _fit(reader, own, other)
+    temperatures = (model.temperature, linear.temperature)
+    (final,) = _fit(reader, both)
+    return model, final, both
+
+
+def _fit(reader: _Reader, *scores: _Scores) -> list[cal.Calibration]:
+    every = -(-len(reader.label) // CALIBRATED_ON)
+    tables: list[list[np.ndarray]] = [[] for _ in scores]
+    for at, logits, feature in reader.chunks():
+        taken = np.arange(at.start, at.stop) % max(every, 1) == 0
+        for table, score in zip(tables, scores, strict=True):
+            table.append(cal.tabulate(score(at, logits, feature)[taken], reader.label[at][taken]))
+    return [cal.fit_table(np.concatenate(table), len(reader.classes)) for table in tables]
+
+
+def _keep(result: Posterior, at: slice, logits: np.ndarray, p: np.ndarray) -> None:
+    label, rows = result.label[at], np.arange(len(p))
+    np.add.at(result.correct, label, (logits.argmax(axis=1) == label).astype(np.int64))
+    result.label_probability[at] = p[rows, label]
+    p[rows, label] = -1.0
+    kept = result.rival.shape[1]
+    best = np.argpartition(p, -kept, axis=1)[:, p.shape[1] - kept :] if kept else p[:, :0]
+    best = best.astype(np.int64)
+    value = np.take_along_axis(p, best, axis=1)
+    order = np.lexsort((best, -value), axis=1)
+    result.rival[at] = np.take_along_axis(best, order, axis=1)
+    result.rival_probability[at] = np.take_along_axis(value, order, axis=1)
