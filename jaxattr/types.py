@@ -51,6 +51,8 @@ class ViTConfig:
     qkv_bias: bool = True
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"
     distilled: bool = False
+    distilled_head: bool = True
+    """Whether the distillation token, where there is one, has its own head."""
     class_token: bool = True
     pooling: Literal["class_token", "mean", "mean_then_norm"] = "class_token"
     """What the head reads: the class token; the mean of the normalised patches; or the patches'

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax import Array, lax
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxattr.nonlinear import ACTIVATIONS, normalize, softmax
+from jaxattr.nonlinear import ACTIVATIONS, at_least_float32, normalize, softmax
 from jaxattr.types import Image, Logits, Model, Rules, Taps, ViTConfig
 
 
@@ -141,7 +141,7 @@ class ViT(nn.Module):
         self.blocks = [Block(c, self.rules) for _ in range(c.layers)]
         self.norm = LayerNorm(c.layer_norm_epsilon, c.dtype, self.rules)
         self.head = Dense(c.classes, True, c.dtype)
-        if c.distilled:
+        if c.distilled and c.distilled_head:
             self.head_distilled = Dense(c.classes, True, c.dtype)
 
     def __call__(self, image: Array, add: list[Taps], replace: list[Taps]) -> tuple[Array, Taps]:
@@ -178,9 +178,9 @@ class ViT(nn.Module):
     def classify(self, features: Array) -> Array:
         """Logits, float32 at least; DeiT's two heads are averaged, as at its inference."""
         logits = self.head(features[0])
-        if self.config.distilled:
+        if self.config.distilled and self.config.distilled_head:
             logits = (logits + self.head_distilled(features[1])) / 2
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return at_least_float32(logits)
 
 
 def forward(

@@ -1,0 +1,92 @@
+"""`load`: from an alias, a hub id, a folder or a file to a `Model`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jaxattr.errors import CheckpointError
+from jaxattr.models import embedded, hub, positions, preprocessing
+from jaxattr.models.aliases import EMBEDDED, resolve
+from jaxattr.models.checkpoint import read
+from jaxattr.models.files import refuse_pickle, weight_files
+from jaxattr.types import Model
+
+_DTYPES = ("float32", "float64", "bfloat16")
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    dtype: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    layer_norm_epsilon: float | None = None,
+) -> Model:
+    """Load a Vision Transformer with its labels and preprocessing.
+
+    Bare weights (no `config.json` beside them) are taken to have a square image, 64 channels a
+    head, exact GELU, a plain bilinear resize and mean = std = 0.5; `labels.json` (a list) beside
+    them gives the labels.
+
+    Args:
+        source: an alias (`vit-base`, `deit-tiny-distilled`), `scenes` (the embedded model), a hub
+            id `owner/name`, a folder, a `.safetensors` or a `.npz` file.
+        revision: branch, tag or commit on the hub.
+        dtype: `float32`, `float64` or `bfloat16`; by default float64 if JAX's 64-bit types are
+            on, else float32.
+        image_size: another input size; position embeddings are resampled, preprocessing follows.
+        layer_norm_epsilon: overrides the checkpoint's, for weights that come without a config.
+
+    Raises:
+        CheckpointError: one line with what came, what was wanted and what to do.
+    """
+    model = _read(os.fspath(source), revision)
+    config = replace(model.config, dtype=_dtype(dtype))
+    if layer_norm_epsilon is not None:
+        config = replace(config, layer_norm_epsilon=layer_norm_epsilon)
+    parameters, processing = model.parameters, model.preprocessing
+    if image_size is not None:
+        size = _size(image_size)
+        parameters, config = positions.resample(parameters, config, size)
+        processing = preprocessing.fit_to(processing, size)
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), parameters)
+    return Model(parameters, config, model.labels, processing, model.name)
+
+
+def _read(source: str, revision: str | None) -> Model:
+    path = Path(source).expanduser()
+    if source == EMBEDDED:
+        return embedded.load(source)
+    if path.is_dir():
+        return read(weight_files(path), name=source)
+    if path.is_file():
+        refuse_pickle(path)
+        return read([path], name=source)
+    refuse_pickle(path)
+    if path.suffix in (".safetensors", ".npz") or source.startswith((".", "/", "~")):
+        raise CheckpointError(f"{source}: no such file or folder; check the path.")
+    repository = source if "/" in source else resolve(source)
+    folder = hub.download(repository, revision)
+    return read(weight_files(folder), name=f"{repository}@{revision}" if revision else repository)
+
+
+def _dtype(name: str | None) -> str:
+    wide = bool(jax.config.read("jax_enable_x64"))
+    if name is None:
+        return "float64" if wide else "float32"
+    if name not in _DTYPES:
+        raise CheckpointError(f"dtype {name} is not supported; choose {', '.join(_DTYPES)}.")
+    if name == "float64" and not wide:
+        raise CheckpointError(
+            "dtype float64 needs JAX's 64-bit types; set JAX_ENABLE_X64=1 or choose float32."
+        )
+    return name
+
+
+def _size(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
