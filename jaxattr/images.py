@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
@@ -74,7 +74,7 @@ def decode(source: str | os.PathLike[str] | bytes, *, name: str = "") -> Image.I
     `PIL.Image.MAX_IMAGE_PIXELS` (refused before its pixels are allocated).
     """
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), name or "image bytes")
+        return _decode(io.BytesIO(source), printable(name or "image bytes"))
     path = Path(source)
     name = printable(name or path)
     try:
@@ -174,7 +174,7 @@ def thumbnail(pixels: Pixels, size: int = 128) -> bytes:
     return file.getvalue()
 
 
-def _decode(file: IO[bytes], name: str) -> Image.Image:
+def _decode(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
     if not file.read(1):
         raise ImageError(f"{name}: is empty (0 bytes); replace or remove it")
     file.seek(0)

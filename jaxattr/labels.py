@@ -59,7 +59,7 @@ class LabelTable:
         """
         if not isinstance(name, str):
             return self._checked(operator.index(name))
-        found = self._names.get(_key(name), ())
+        found = self.candidates(name)
         if len(found) == 1:
             return found[0]
         if found:
@@ -70,6 +70,10 @@ class LabelTable:
         if is_number(name):
             return self._checked(int(name))
         raise LabelError(f"unknown class {name!r}: {self._advice(name)}")
+
+    def candidates(self, name: str) -> tuple[int, ...]:
+        """The classes a text may mean, none if it is no wnid, label or synonym."""
+        return self._names.get(_key(name), ())
 
     def short(self, index: int) -> str:
         """The first synonym, with the index added where `resolve` could not tell it apart."""
@@ -142,7 +146,7 @@ class LabelTable:
 
 def is_number(name: str) -> bool:
     """Whether a text is a whole number, as an index is written."""
-    return name.isascii() and name.isdigit()
+    return name.isascii() and name.isdigit() and len(name) < 19
 
 
 @cache
