@@ -13,84 +13,21 @@ import csv
 import multiprocessing
 import os
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 
 from jaxattr import scenes
+from jaxattr.weights.recipe import GRID, PATCH, Recipe, draw_chunk, mirror
 
-GRID, PATCH = 12, 8
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides the weights."""
-
-    steps: int = 12000
-    batch_size: int = 32
-    seed: int = 0
-    peak_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 400
-    hidden_size: int = 96
-    mlp_size: int = 288
-    layers: int = 6
-    heads: int = 4
-    patches_seen: int = 64
-    full_from: float = 0.8
-    """Share of the steps after which all patches are seen."""
-    hard_from: float = 0.3
-    """Share of the steps after which scenes have their full difficulty."""
-    chunk: int = 32
-    """Batches drawn at once; each chunk is used twice, the second time mirrored."""
-
-
-class Chunk(NamedTuple):
-    """Drawn batches, `[batch, image, ...]`."""
-
-    images: np.ndarray
-    targets: np.ndarray
-    keep: np.ndarray
-
-
-def draw_chunk(recipe: Recipe, index: int) -> Chunk:
-    """Draw the batches of chunk `index`; runs in a process of its own."""
-    progress = index * recipe.chunk * 2 / recipe.steps
-    difficulty = min(1.0, progress / recipe.hard_from)
-    two, empty = 0.4 * difficulty, 0.05 * difficulty
-    count = recipe.chunk * recipe.batch_size
-    batch = scenes.batch(
-        (recipe.seed, 1, index),
-        count,
-        shares=(empty, 1 - two - empty, two),
-        difficulty=difficulty,
-        paired=True,
-    )
-    rng = np.random.default_rng((recipe.seed, 2, index))
-    keep = np.stack([_patches(plan, rng, recipe.patches_seen) for plan in batch.plans])
-    shape = recipe.chunk, recipe.batch_size
-    return Chunk(*(a.reshape(*shape, *a.shape[1:]) for a in (batch.images, batch.targets, keep)))
-
-
-def _patches(plan: scenes.Plan, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Indices of `count` patches, those near an object first."""
-    centre = (np.arange(GRID) + 0.5) / GRID
-    order = rng.random((GRID, GRID))
-    for thing in plan.things:
-        x, y = centre - thing.centre[0], centre - thing.centre[1]
-        order -= np.hypot(x[None, :], y[:, None]) < thing.radius * 1.1
-    return np.sort(np.argsort(order.ravel())[:count]).astype(np.int32)
-
-
-def mirror(chunk: Chunk) -> Chunk:
-    """Left and right exchanged."""
-    rows, columns = np.divmod(chunk.keep, GRID)
-    keep = rows * GRID + GRID - 1 - columns
-    return Chunk(np.ascontiguousarray(chunk.images[..., ::-1, :]), chunk.targets, keep)
+EVALUATE_EVERY = 500
+CHECKPOINT = "checkpoint.msgpack"
+Report = Callable[[str], None]
 
 
 def make_model(recipe: Recipe) -> Any:
@@ -167,74 +104,70 @@ def make_step(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     return optimizer, step
 
 
-def accuracy(model: Any, count: int, seed: int = 10**6) -> dict[str, float]:
-    """Top-1 on one-object scenes and both-in-top-two on two-object scenes, none ever trained on."""
-    one = scenes.batch((seed, 1), count, shares=(0, 1, 0))
-    two = scenes.batch((seed, 2), count // 2, shares=(0, 0, 1))
-    first = predict(model, one.images)
-    right = first.argmax(1) == one.targets.argmax(1)
-    second = np.argsort(predict(model, two.images), axis=1)[:, -2:]
-    both = np.take_along_axis(two.targets, second, axis=1).sum(1) > 0.99
-    return {"one_object": float(right.mean()), "two_objects": float(both.mean())}
+def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any, int]:
+    """Run, or resume, the recipe until step `stop_at`: the model and the step reached.
 
-
-def predict(model: Any, images: np.ndarray) -> np.ndarray:
-    """Logits of 8-bit images, `[image, class]`."""
-    import jax
-
-    run = jax.jit(lambda model, image: jax.lax.map(lambda i: model.forward(i)[0], image))
-    return np.asarray(run(model, images.astype(np.float32) / np.float32(127.5) - 1))
-
-
-def train(recipe: Recipe, folder: Path, report: Any, evaluate_every: int = 500) -> Any:
-    """Run, or resume, the recipe; checkpoints and the log lie in `folder`."""
-    from dataclasses import replace
-
-    from flax import serialization
-
+    Checkpoint and log lie in `work`.
+    """
     model = make_model(recipe)
     optimizer, step = make_step(recipe, model.config)
-    parameters, at = model.parameters, 0
-    state = optimizer.init(parameters)
-    checkpoint, log = folder / "checkpoint.msgpack", folder / "log.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        saved = serialization.from_bytes((parameters, state, 0), checkpoint.read_bytes())
-        parameters, state, at = saved
+    parameters, state, at = _resume(work, (model.parameters, optimizer.init(model.parameters)))
+    if at:
         report(f"resumed at step {at}")
     per_chunk = 2 * recipe.chunk
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as drawer:
-        draw = lambda index: drawer.submit(draw_chunk, recipe, index)  # noqa: E731
-        coming: Future[Chunk] = draw(at // per_chunk)
-        while at < recipe.steps:
-            chunk, coming = coming.result(), draw(at // per_chunk + 1)
+        coming = drawer.submit(draw_chunk, recipe, at // per_chunk) if at < stop_at else None
+        while coming is not None:
+            started, chunk, losses = time.perf_counter(), coming.result(), []
+            more = at + per_chunk < stop_at
+            coming = drawer.submit(draw_chunk, recipe, at // per_chunk + 1) if more else None
             full = at >= recipe.full_from * recipe.steps
-            started, losses = time.perf_counter(), []
             for half in (chunk, mirror(chunk)):
                 for images, targets, keep in zip(*half, strict=True):
                     seen = None if full else keep
                     parameters, state, value = step(parameters, state, images, targets, seen)
                     losses.append(value)
             at += per_chunk
-            _write(checkpoint, serialization.to_bytes((parameters, state, at)))
+            _save(work, (parameters, state, at))
             row = {"step": at, "loss": float(np.mean([float(v) for v in losses]))}
-            if at % evaluate_every < per_chunk or at >= recipe.steps:
-                row |= accuracy(replace(model, parameters=parameters), 240)
-            _log(log, row)
-            pace = (time.perf_counter() - started) / per_chunk
-            left = (recipe.steps - at) * pace / 60
-            figures = " ".join(f"{k} {v:.3f}" for k, v in row.items() if k != "step")
-            report(f"step {at}/{recipe.steps} {figures} {pace:.2f} s a step, {left:.0f} min left")
-        coming.cancel()
-    return replace(model, parameters=parameters)
+            if at % EVALUATE_EVERY < per_chunk:
+                row |= _accuracy(replace(model, parameters=parameters))
+            _log(work / "log.csv", row)
+            report(_progress(row, recipe, (time.perf_counter() - started) / per_chunk))
+    return replace(model, parameters=parameters), at
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file in one go, so that a kill leaves the old one or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+def _accuracy(model: Any) -> dict[str, float]:
+    from jaxattr.weights import check
+
+    return check.accuracy(model, 240)
+
+
+def _progress(row: dict[str, float], recipe: Recipe, pace: float) -> str:
+    left = (recipe.steps - row["step"]) * pace / 60
+    figures = " ".join(f"{k} {v:.3f}" for k, v in row.items() if k != "step")
+    return f"step {row['step']}/{recipe.steps} {figures} {pace:.2f} s a step, {left:.0f} min left"
+
+
+def _resume(work: Path, start: tuple[Any, Any]) -> tuple[Any, Any, int]:
+    from flax import serialization
+
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = work / CHECKPOINT
+    if not checkpoint.exists():
+        return *start, 0
+    saved: Any = serialization.from_bytes((*start, 0), checkpoint.read_bytes())
+    return saved
+
+
+def _save(work: Path, saved: tuple[Any, Any, int]) -> None:
+    """Replace the checkpoint in one go, so that a kill leaves the old one or the new one."""
+    from flax import serialization
+
+    partial = work / "partial"
+    partial.write_bytes(serialization.to_bytes(saved))
+    partial.replace(work / CHECKPOINT)
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
@@ -247,6 +180,43 @@ def _log(path: Path, row: dict[str, float]) -> None:
         writer.writerow({k: round(v, 5) for k, v in row.items()})
 
 
+def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, report: Report) -> None:
+    """Write the weights, what they reach, and how they were made."""
+    from jaxattr.models import native
+    from jaxattr.weights import check
+
+    weights = output / "scenes.safetensors"
+    native.save(model, weights)
+    weights.chmod(0o644)
+    default = Recipe()
+    options = {"--steps": "steps", "--batch-size": "batch_size", "--seed": "seed"}
+    given = [
+        f" {option} {getattr(recipe, name)}"
+        for option, name in options.items()
+        if getattr(recipe, name) != getattr(default, name)
+    ]
+    facts = {
+        "recipe": "python weights/train.py" + "".join(given),
+        "seed": recipe.seed,
+        "steps": at,
+        "batch_size": recipe.batch_size,
+        "parameters": sum(leaf.size for leaf in _leaves(model)),
+    }
+    figures = check.measure(model, report=report)
+    check.write_manifest(output / "manifest.toml", weights, facts, figures)
+    phases = [
+        (int(recipe.hard_from * recipe.steps), "full difficulty"),
+        (int(recipe.full_from * recipe.steps), "all patches"),
+    ]
+    check.draw_curve(work / "log.csv", output / "learning-curve.png", phases)
+
+
+def _leaves(model: Any) -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(model.parameters)
+
+
 @click.command(context_settings={"show_default": True})
 @click.option("--steps", default=Recipe.steps)
 @click.option("--batch-size", default=Recipe.batch_size)
@@ -254,15 +224,28 @@ def _log(path: Path, row: dict[str, float]) -> None:
 @click.option("--threads", default=0, help="CPU cores to use; 0 for all.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/scenes-training"))
 @click.option("--output", type=click.Path(path_type=Path), default=Path(__file__).parent)
-def main(steps: int, batch_size: int, seed: int, threads: int, work: Path, output: Path) -> None:
+@click.option("--install-only", is_flag=True, help="Train no further; use the last checkpoint.")
+def main(
+    steps: int,
+    batch_size: int,
+    seed: int,
+    threads: int,
+    work: Path,
+    output: Path,
+    install_only: bool,
+) -> None:
     """Train, then write scenes.safetensors, manifest.toml and the learning curve to OUTPUT."""
     if threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     recipe = Recipe(steps=steps, batch_size=batch_size, seed=seed)
     started = time.perf_counter()
-    train(recipe, work, lambda line: click.echo(line, err=True))
-    click.echo(f"trained for {(time.perf_counter() - started) / 60:.1f} min", err=True)
-    del output
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    model, at = train(recipe, work, report, stop_at=0 if install_only else steps)
+    report(f"trained for {(time.perf_counter() - started) / 60:.1f} min")
+    install(model, recipe, at, work, output, report)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ class Look(NamedTuple):
     """What one object looks like: its class, its colours, and eight shape numbers in -1..1."""
 
     name: str
-    colour: dict[str, Float[np.ndarray, "3"]]
-    shape: Float[np.ndarray, "8"]
+    colour: dict[str, Float[np.ndarray, " channel"]]
+    shape: Float[np.ndarray, " number"]
 
 
 def raptor(x: Grid, y: Grid, look: Look) -> list[Layer]:
@@ -35,9 +35,7 @@ def raptor(x: Grid, y: Grid, look: Look) -> list[Layer]:
         capsule(side, y, 0.5, -0.2 - lift, 0.8, -0.12 - lift, 0.25, 0.16),
     )
     ends = ((0.92, -0.36), (1.06, -0.2), (1.08, -0.02), (1.02, 0.14), (0.88, 0.24))
-    tips = [
-        capsule(side, y, 0.74, -0.14 - lift, tx, ty - lift, 0.08, 0.035) for tx, ty in ends
-    ]
+    tips = [capsule(side, y, 0.74, -0.14 - lift, tx, ty - lift, 0.08, 0.035) for tx, ty in ends]
     # The flight feathers: the lower half of the wing, darker and with quills.
     quills = np.minimum(np.abs(np.sin(x * 22)) * 0.12 - 0.02, y + 0.08 + (lift + 0.12) * side)
     rows = coverage(-quills, 0.04)
@@ -137,7 +135,8 @@ def pet(x: Grid, y: Grid, look: Look) -> list[Layer]:
     eye = ellipse(side, y, 0.18, -0.2, 0.085, 0.095)
     glint = ellipse(x - np.sign(x) * np.float32(0.21), y, 0, -0.23, 0.03, 0.03)
     whiskers = union(
-        capsule(side, y, 0.2, 0.0, 0.55, -0.06, 0.014), capsule(side, y, 0.2, 0.04, 0.54, 0.1, 0.014)
+        capsule(side, y, 0.2, 0.0, 0.55, -0.06, 0.014),
+        capsule(side, y, 0.2, 0.04, 0.54, 0.1, 0.014),
     )
     return [
         Layer("body", ellipse(x, y, 0, 0.55, 0.46 + 0.04 * look.shape[1], 0.42), fur * 0.88),
@@ -162,7 +161,8 @@ def fish(x: Grid, y: Grid, look: Look) -> list[Layer]:
         polygon(x, y, (-0.45, 0.03), (-0.98, -0.48), (-0.8, 0.05), round_by=0.04),
         polygon(x, y, (-0.45, -0.03), (-0.98, 0.48), (-0.8, -0.05), round_by=0.04),
     )
-    dorsal = polygon(x, y, (-0.3, -0.3), (-0.15, -0.66), (0.35, -0.56), (0.45, -0.25), round_by=0.03)
+    corners = (-0.3, -0.3), (-0.15, -0.66), (0.35, -0.56), (0.45, -0.25)
+    dorsal = polygon(x, y, *corners, round_by=0.03)
     ventral = polygon(x, y, (-0.15, 0.3), (-0.2, 0.62), (0.2, 0.38), round_by=0.03)
     flow = np.sin((x * 0.9 + y) * 40) * 0.12
     bands = np.minimum(

@@ -1,4 +1,4 @@
-"""Textured backgrounds. Each is a function of a generator and a size, `[3, row, column]` in 0..1."""
+"""Textured backgrounds: functions of a generator and a size, giving `[3, row, column]` in 0..1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxattr.scenes.shapes import mix, noise
 Planes = Float[np.ndarray, "3 row column"]
 
 
-def rgb(*values: float) -> Float[np.ndarray, "3"]:
+def rgb(*values: float) -> Float[np.ndarray, " channel"]:
     """A colour from three numbers in 0..1."""
     return np.array(values, np.float32)
 

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     plans: tuple[Plan, ...]
 
 
-def target(classes: Sequence[str]) -> Float32[np.ndarray, "class"]:
+def target(classes: Sequence[str]) -> Float32[np.ndarray, " class"]:
     """The distribution that the model shall predict: equal weight for each object's class.
 
     The empty scene's target is uniform.

@@ -13,7 +13,7 @@ from jaxattr.scenes.animals import Look
 from jaxattr.scenes.backgrounds import rgb
 from jaxattr.scenes.shapes import Grid, Layer, capsule, coverage, ellipse, mix, polygon, union
 
-Palette = Callable[[np.random.Generator], dict[str, Float[np.ndarray, "3"]]]
+Palette = Callable[[np.random.Generator], dict[str, Float[np.ndarray, " channel"]]]
 
 
 class Family(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from jaxattr.scenes.animals import Look
 from jaxattr.scenes.backgrounds import BACKGROUNDS
 from jaxattr.scenes.classes import CLASSES, FAMILY
-from jaxattr.scenes.shapes import Layer, capsule, coverage, ellipse, polygon
+from jaxattr.scenes.shapes import capsule, coverage, ellipse, polygon
 
 SIZE = 96
 
@@ -93,7 +93,7 @@ def plan(
         KeyError: unknown class or background.
         ValueError: more than two objects.
     """
-    rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(CLASSES))
     names = [CLASSES[i] for i in chosen[:classes]] if isinstance(classes, int) else list(classes)
     if len(names) > 2:
@@ -110,9 +110,7 @@ def plan(
         clutter=_scraps(rng, int(rng.integers(0, 6) * difficulty), 0.045),
         occluders=_scraps(rng, int(rng.random() < 0.35 * difficulty), 0.03),
         light=(float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0, 0.25))),
-        exposure=tuple(
-            float(v) for v in rng.uniform(0.82, 1.12) * rng.uniform(0.95, 1.05, 3)
-        ),  # type: ignore[arg-type]
+        exposure=tuple(float(v) for v in rng.uniform(0.82, 1.12) * rng.uniform(0.95, 1.05, 3)),  # type: ignore[arg-type]
         grain=float(rng.uniform(0, 0.05)),
     )
 
@@ -242,7 +240,8 @@ def _thing(index: int, thing: Thing, plan: Plan) -> list[_Painted]:
     for part, distance, colour in FAMILY[thing.look.name].draw(u, v, thing.look):
         rim = np.clip(distance * np.float32(-7), 0, 1) * np.float32(0.3) + np.float32(0.72)
         planes = colour[:, None, None] if colour.ndim == 1 else colour
-        layers.append(_Painted(index, part, window, coverage(distance, pixel), planes * (rim * shade)))
+        alpha = coverage(distance, pixel)
+        layers.append(_Painted(index, part, window, alpha, planes * (rim * shade)))
     return layers
 
 

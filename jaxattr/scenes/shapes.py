@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 Grid = Float[np.ndarray, "row column"]
-Colour = Float[np.ndarray, "3"] | Float[np.ndarray, "3 row column"]
+Colour = Float[np.ndarray, "3 *grid"]
 
 
 class Layer(NamedTuple):
@@ -55,10 +55,11 @@ def capsule(
 
 def polygon(x: Grid, y: Grid, *corners: tuple[float, float], round_by: float = 0.0) -> Grid:
     """A convex polygon; `round_by` grows it. Corners in either order."""
-    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(corners, corners[1:] + corners[:1]))
+    edges = list(zip(corners, corners[1:] + corners[:1], strict=True))
+    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in edges)
     sign = math.copysign(1, area)
     distance = None
-    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
+    for (ax, ay), (bx, by) in edges:
         scale = sign / math.hypot(bx - ax, by - ay)
         nx, ny = (by - ay) * scale, (ax - bx) * scale
         side = x * np.float32(nx) + y * np.float32(ny) - np.float32(ax * nx + ay * ny)
@@ -75,7 +76,7 @@ def union(*distances: Grid) -> Grid:
 
 
 def coverage(distance: Grid, pixel: float) -> Grid:
-    """How much of each pixel, 0 to 1, the shape covers: a smooth step one and a half pixels wide."""
+    """How much of each pixel the shape covers, 0 to 1: a smooth step 1.5 pixels wide."""
     t = np.clip(np.float32(0.5) - distance * np.float32(1 / (1.5 * pixel)), 0, 1)
     return t * t * (3 - 2 * t)
 
