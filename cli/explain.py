@@ -11,6 +11,7 @@ import click
 
 from jaxattr.cli import options, output, targets
 from jaxattr.cli.explained import Explained, Photo, Run, answer, visible, warnings, write
+from jaxattr.cli.main import Failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,4 +230,4 @@ def _report(bad: list[Exception], count: int) -> None:
     rest = f" {count - len(bad)} of {count} images are done." if count > 1 else ""
     names = ", ".join(str(error).partition(": ")[0] for error in bad)
     reason = str(bad[0]) if len(bad) == 1 else f"{len(bad)} images could not be read: {names}"
-    raise click.exceptions.UsageError(f"{reason}.{rest}")
+    raise Failure(f"{reason}.{rest}")

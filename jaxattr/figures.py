@@ -56,7 +56,7 @@ def explanation(
     detail: str = "",
     footer: str = "",
     palette: Palette = "diverging",
-    alpha: float | None = None,
+    alpha: float | int | None = None,
     smooth: bool = True,
 ) -> Figure:
     """The photo, and to its right one overlay per panel, with one scale and one colour bar.
@@ -87,7 +87,7 @@ def explanation(
         scale = f"1 = max|S| = {limit:.3g}" if limit else "S = 0 everywhere"
         line = f"{footer}  ·  {scale}" if footer else scale
         width = figure.get_size_inches()[0]
-        _write(figure, _GAP / width, 0.1, _shorten(line, 17 * width), size=7, color=_GREY)
+        _write(figure, _GAP / width, 0.1, _shorten(line, int(17 * width)), size=7, color=_GREY)
     return figure
 
 
@@ -145,7 +145,9 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _overlay(scaled: Any, photo: Any, palette: Palette, alpha: float | None, smooth: bool) -> Any:
+def _overlay(
+    scaled: Any, photo: Any, palette: Palette, alpha: float | int | None, smooth: bool
+) -> Any:
     if palette == "sequential":
         scaled = np.maximum(scaled, 0)  # a method without a sign, up to rounding
     large = heatmap.upsample(scaled.astype(np.float32), photo.shape[:2], smooth=smooth)
@@ -205,7 +207,7 @@ def _bar(figure: Figure, beside: Axes, palette: Palette, height: float) -> None:
     _write(axis, 0, 1 + 0.08 / shorter, "S / max|S|", size=8, color=_GREY)
 
 
-def _write(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
+def _write(where: Figure | Axes, x: float | int, y: float, text: str, **style: Any) -> None:
     """Write plain text: a `$` in a file's or a class's name is a `$`."""
     if isinstance(where, Axes):
         style |= {"transform": where.transAxes, "va": "center" if y < 0 else "baseline"}
@@ -221,7 +223,7 @@ def _inches(axis: Axes) -> float:
     return axis.get_position(original=True).height * figure.get_size_inches()[1]
 
 
-def _shorten(text: str, columns: float) -> str:
+def _shorten(text: str, columns: int) -> str:
     """Cut at a width in columns (East Asian characters take two) and drop control characters."""
     text = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in text)
     taken = 0

@@ -128,7 +128,7 @@ def overlay(
     colors: Float32[np.ndarray, "height width 3"],
     photo: UInt8[np.ndarray, "height width 3"],
     *,
-    alpha: float = 0.4,
+    alpha: float | int = 0.4,
     grey: bool = False,
 ) -> Colors:
     """The heat map as the bottom layer and the photo over it, `alpha` opaque (paper, section 4.2).
