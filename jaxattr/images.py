@@ -75,23 +75,14 @@ def decode(source: str | os.PathLike[str] | bytes, *, name: str = "") -> Image.I
     """
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), printable(name or "image bytes"))
-    path = Path(source)
-    name = printable(name or path)
-    try:
-        if path.is_dir():
-            raise ImageError(f"{name}: is a folder, wanted an image file")
-        if path.exists() and not path.is_file():
-            raise ImageError(f"{name}: is no regular file, wanted an image file")
-        with path.open("rb") as file:
-            return _decode(file, name)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such image file") from None
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror}); check the file") from error
-    except ValueError as error:  # a null character in the path
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{name}: no such image file") from None
+    with _opened(source, name) as file:
+        return _decode(file, printable(name or source))
+
+
+def read_bytes(source: str | os.PathLike[str], *, name: str = "") -> bytes:
+    """The bytes of an image file, for `decode` and a hash of the content; errors as there."""
+    with _opened(source, name) as file:
+        return file.read()
 
 
 def fit(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
@@ -117,9 +108,11 @@ def normalize(
     pixels: Pixels, preprocessing: Preprocessing
 ) -> Float32[np.ndarray, "height width 3"]:
     """`(pixel * rescale - mean) / std` per channel."""
-    scaled = (pixels * preprocessing.rescale).astype(np.float32)
-    mean, std = (np.array(one, np.float32) for one in (preprocessing.mean, preprocessing.std))
-    return (scaled - mean) / std
+    # Rounded to float32 after rescaling, as the processors do; a table is four times as fast.
+    scaled = (np.arange(256) * preprocessing.rescale).astype(np.float32)[pixels]
+    scaled -= np.array(preprocessing.mean, np.float32)
+    scaled /= np.array(preprocessing.std, np.float32)
+    return scaled
 
 
 def denormalize(
@@ -168,10 +161,29 @@ def thumbnail(pixels: Pixels, size: int = 128) -> bytes:
     image = Image.fromarray(pixels)
     scale = min(1.0, size / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=80, method=4)
+    image.save(file, "WEBP", quality=75, method=2)  # half the time of 4 for 3 % more bytes
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike[str], name: str) -> Iterator[io.BufferedReader]:
+    """An open file; what goes wrong in opening or reading it becomes an `ImageError`."""
+    path, name = Path(source), printable(name or source)
+    if "\0" in str(path):
+        raise ImageError(f"{name}: no such image file")
+    try:
+        if path.is_dir():
+            raise ImageError(f"{name}: is a folder, wanted an image file")
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{name}: is no regular file, wanted an image file")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such image file") from None
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _decode(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:

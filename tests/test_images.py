@@ -251,6 +251,8 @@ def test_bad_paths_in_one_line(tmp_path):
     for path, said in cases.items():
         with pytest.raises(ImageError, match=said) as error:
             images.decode(path)
+        with pytest.raises(ImageError, match=said):
+            images.read_bytes(path)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     with pytest.raises(ImageError, match="no such image file"):
@@ -376,7 +378,7 @@ def test_preprocess_is_all_three(tmp_path):
     path.write_bytes(encoded(picture(), "PNG"))
     expected = images.normalize(images.fit(Image.fromarray(picture()), DEIT), DEIT)
     np.testing.assert_array_equal(images.preprocess(path, DEIT), expected)
-    np.testing.assert_array_equal(images.preprocess(path.read_bytes(), DEIT), expected)
+    np.testing.assert_array_equal(images.preprocess(images.read_bytes(path), DEIT), expected)
 
 
 def test_thumbnail_is_small_and_repeatable():
