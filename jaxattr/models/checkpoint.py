@@ -19,7 +19,7 @@ from jaxattr.types import Model, Preprocessing, ViTConfig
 _HEADS = {"classifier.weight": 0, "cls_classifier.weight": 0, "head.weight": 0, "head/kernel": 1}
 
 
-def read(weights: Sequence[Path], *, name: str) -> Model:
+def read(weights: Sequence[Path], *, name: str, dtype: str = "float32") -> Model:
     """Read weights with the config, processor and labels in JSON files beside them.
 
     Raises:
@@ -27,14 +27,14 @@ def read(weights: Sequence[Path], *, name: str) -> Model:
     """
     first = weights[0]
     if first.suffix == ".safetensors" and native.is_native(read_metadata(first)):
-        return native.read(first, name=name)
+        return native.read(first, name=name, dtype=dtype)
     folder = first.parent
     path = folder / "config.json"
     json = read_object(path) if path.is_file() else {}
     try:
         configs.check_supported(json)
         tensors = read_tensors(*weights)
-        config = _config(json, tensors)
+        config = replace(_config(json, tensors), dtype=dtype)
         parameters = from_tensors(tensors, config)
         processing = _preprocessing(folder, json, config)
         labels = _labels(folder, json, config.classes)

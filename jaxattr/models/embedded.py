@@ -11,7 +11,7 @@ from jaxattr.models.native import read
 from jaxattr.types import Model
 
 
-def load(name: str) -> Model:
+def load(name: str, *, dtype: str | None = None) -> Model:
     """Read an embedded model listed in `weights/manifest.toml`, after checking its SHA-256.
 
     Raises:
@@ -34,4 +34,4 @@ def load(name: str) -> Model:
                 f"{name}: {path.name} does not have the SHA-256 of weights/manifest.toml, so it is "
                 f"damaged or altered; install jaxattr again."
             )
-        return read(path, name=name)
+        return read(path, name=name, dtype=dtype)

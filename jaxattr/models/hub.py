@@ -48,10 +48,12 @@ def download(repository: str, revision: str | None = None) -> Path:
 
 def _fetch(repository: str, name: str, revision: str | None) -> Path | None:
     """One file's path in the cache, or `None` where the repository does not have it."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     optional = name != "config.json"
+    if optional and try_to_load_from_cache(repository, name, revision=revision) is _CACHED_NO_EXIST:
+        return None
     with _explained(repository, revision):
         try:
             return Path(hf_hub_download(repository, name, revision=revision))

@@ -67,6 +67,16 @@ def layer_count(names: Mapping[str, Shape], pattern: str) -> int:
     return max(numbers, default=-1) + 1
 
 
+def class_count(shapes: Mapping[str, Shape], name: str, axis: int = 0) -> int:
+    """The number of outputs of the head whose kernel is called `name`."""
+    if name not in shapes:
+        raise CheckpointError(
+            f"checkpoint: no classification head ({name} missing); use a checkpoint fine-tuned for "
+            f"image classification."
+        )
+    return shape_of(shapes, name, 2)[axis]
+
+
 def shape_of(shapes: Mapping[str, Shape], name: str, dimensions: int) -> Shape:
     """The shape of a tensor that the architecture is read from, or one clear line."""
     if name not in shapes:

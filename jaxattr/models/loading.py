@@ -45,8 +45,9 @@ def load(
     Raises:
         CheckpointError: one line with what came, what was wanted and what to do.
     """
-    model = _read(os.fspath(source), revision)
-    config = replace(model.config, dtype=_dtype(dtype))
+    dtype, wide = _dtype(dtype), bool(jax.config.read("jax_enable_x64"))
+    model = _read(os.fspath(source), revision, "float64" if wide else "float32")
+    config = model.config
     if layer_norm_epsilon is not None:
         config = replace(config, layer_norm_epsilon=layer_norm_epsilon)
     parameters, processing = model.parameters, model.preprocessing
@@ -54,25 +55,32 @@ def load(
         size = _size(image_size)
         parameters, config = positions.resample(parameters, config, size)
         processing = preprocessing.fit_to(processing, size)
-    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), parameters)
+    config = replace(config, dtype=dtype)
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
     return Model(parameters, config, model.labels, processing, model.name)
 
 
-def _read(source: str, revision: str | None) -> Model:
+def _read(source: str, revision: str | None, dtype: str) -> Model:
     path = Path(source).expanduser()
+    if revision is not None and (source == EMBEDDED or path.exists()):
+        raise CheckpointError(
+            f"{source}: a revision ({revision}) belongs to a hub id, and this is not one; leave it "
+            f"out."
+        )
     if source == EMBEDDED:
-        return embedded.load(source)
+        return embedded.load(source, dtype=dtype)
     if path.is_dir():
-        return read(weight_files(path), name=source)
+        return read(weight_files(path), name=source, dtype=dtype)
     if path.is_file():
         refuse_pickle(path)
-        return read([path], name=source)
+        return read([path], name=source, dtype=dtype)
     refuse_pickle(path)
     if path.suffix in (".safetensors", ".npz") or source.startswith((".", "/", "~")):
         raise CheckpointError(f"{source}: no such file or folder; check the path.")
     repository = source if "/" in source else resolve(source)
     folder = hub.download(repository, revision)
-    return read(weight_files(folder), name=f"{repository}@{revision}" if revision else repository)
+    name = f"{repository}@{revision}" if revision else repository
+    return read(weight_files(folder), name=name, dtype=dtype)
 
 
 def _dtype(name: str | None) -> str:

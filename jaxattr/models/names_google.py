@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from jaxattr.models.infer import Hints, image_size_of, layer_count, shape_of
+from jaxattr.models.infer import Hints, class_count, image_size_of, layer_count, shape_of
 from jaxattr.models.layout import Family, Shape, Slot, parameter_shapes
 from jaxattr.types import ViTConfig
 
@@ -64,7 +64,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         layers=layer_count(shapes, r"Transformer/encoderblock_(\d+)/"),
         heads=shape_of(shapes, f"{block}/{_ATTENTION}/query/kernel", 3)[1],
         mlp_size=shape_of(shapes, f"{block}/MlpBlock_3/Dense_0/kernel", 2)[1],
-        classes=shape_of(shapes, "head/kernel", 2)[1],
+        classes=class_count(shapes, "head/kernel", 1),
         layer_norm_epsilon=1e-6,
         qkv_bias=f"{block}/{_ATTENTION}/query/bias" in shapes,
         class_token="cls" in shapes,

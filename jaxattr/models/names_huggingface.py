@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from jaxattr.models.infer import Hints, head_count, image_size_of, layer_count, shape_of
+from jaxattr.models.infer import (
+    Hints,
+    class_count,
+    head_count,
+    image_size_of,
+    layer_count,
+    shape_of,
+)
 from jaxattr.models.layout import Family, Shape, Slot, torch_slots
 from jaxattr.types import ViTConfig
 
@@ -79,9 +86,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         layers=layer_count(shapes, blocks.replace(".", r"\.") + r"(\d+)\."),
         heads=head_count(patch[0], hints),
         mlp_size=shape_of(shapes, fc1, 2)[0],
-        classes=shape_of(shapes, "cls_classifier.weight" if two_heads else "classifier.weight", 2)[
-            0
-        ],
+        classes=class_count(shapes, "cls_classifier.weight" if two_heads else "classifier.weight"),
         layer_norm_epsilon=1e-12,
         qkv_bias=query in shapes,
         distilled=distilled,
@@ -97,7 +102,7 @@ HUGGINGFACE = Family(
     infer=_infer,
     ignored=r"((vit|deit)\.)?(pooler\.dense\.(weight|bias)|embeddings\.mask_token|embeddings\.position_ids)$",
     refused=(
-        (r".*relative_position_bias", "relative position bias (BEiT)"),
+        (r".*relative_position_bias", "relative position bias (BEiT, Swin)"),
         (r".*\.lambda_[12]$|.*layer_scale", "layer scale"),
         (r".*register_tokens", "register tokens"),
         (r".*(q_norm|k_norm)\.", "query and key normalisation"),

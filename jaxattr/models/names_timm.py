@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from jaxattr.models.infer import Hints, head_count, image_size_of, layer_count, shape_of
+from jaxattr.models.infer import (
+    Hints,
+    class_count,
+    head_count,
+    image_size_of,
+    layer_count,
+    shape_of,
+)
 from jaxattr.models.layout import Family, Shape, Slot, torch_slots
 from jaxattr.types import ViTConfig
 
@@ -43,7 +50,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         layers=layer_count(shapes, r"blocks\.(\d+)\."),
         heads=head_count(patch[0], hints),
         mlp_size=shape_of(shapes, "blocks.0.mlp.fc1.weight", 2)[0],
-        classes=shape_of(shapes, "head.weight", 2)[0],
+        classes=class_count(shapes, "head.weight"),
         layer_norm_epsilon=1e-6,
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         distilled=distilled,

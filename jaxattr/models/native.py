@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import jax.numpy as jnp
+from jax.dtypes import canonicalize_dtype
 
 from jaxattr.errors import CheckpointError
 from jaxattr.models.convert import flat_parameters, from_tensors
@@ -32,8 +35,8 @@ def save(model: Model, path: str | Path) -> None:
     save_file(flat_parameters(model.parameters), str(path), metadata=metadata)
 
 
-def read(path: str | Path, *, name: str = "") -> Model:
-    """Read a model that `save` wrote, in the dtype it was written in.
+def read(path: str | Path, *, name: str = "", dtype: str | None = None) -> Model:
+    """Read a model that `save` wrote, in the dtype that it was saved in unless told otherwise.
 
     Raises:
         CheckpointError: the file is not one of ours, damaged, or does not fit its own config.
@@ -46,9 +49,16 @@ def read(path: str | Path, *, name: str = "") -> Model:
             f"write it; load it with jaxattr.load."
         )
     config = _parse(ViTConfig, metadata["config"], path)
+    # A float64 model reads as float32 where 64-bit types are off.
+    dtype = canonicalize_dtype(jnp.dtype(dtype or config.dtype)).name
+    config = replace(config, dtype=dtype)
     preprocessing = _parse(Preprocessing, metadata["preprocessing"], path)
-    labels = tuple(json.loads(metadata["labels"]))
-    parameters = from_tensors(read_tensors(path), config)
+    tensors = read_tensors(path)
+    try:
+        labels = tuple(json.loads(metadata["labels"]))
+        parameters = from_tensors(tensors, config)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return Model(parameters, config, labels, preprocessing, name or path.stem)
 
 
