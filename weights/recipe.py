@@ -16,21 +16,24 @@ GRID, PATCH = 12, 8
 class Recipe:
     """All that decides the weights."""
 
-    steps: int = 9600
+    steps: int = 5760
     batch_size: int = 32
     seed: int = 0
     peak_rate: float = 1e-3
-    weight_decay: float = 0.05
     warmup: int = 400
+    horizon: int = 9600
+    """Where the rate's cosine ends; a shorter run leaves it early, for a linear `cooldown`."""
+    cooldown: int = 960
+    weight_decay: float = 0.05
     hidden_size: int = 96
     mlp_size: int = 288
     layers: int = 6
     heads: int = 4
     patches_seen: int = 64
-    full_from: float = 0.8
-    """Share of the steps after which all patches are seen."""
-    hard_from: float = 0.3
-    """Share of the steps after which scenes have their full difficulty."""
+    full: int = 448
+    """How many of the last steps see all patches."""
+    hard_from: int = 2880
+    """The step from which scenes have their full difficulty."""
     chunk: int = 32
     """Batches drawn at once; each chunk is used twice, the second time mirrored."""
 
@@ -44,9 +47,8 @@ class Chunk(NamedTuple):
 
 
 def draw_chunk(recipe: Recipe, index: int) -> Chunk:
-    """Draw the batches of chunk `index`; runs in a process of its own."""
-    progress = index * recipe.chunk * 2 / recipe.steps
-    difficulty = min(1.0, progress / recipe.hard_from)
+    """Draw the batches of chunk `index`."""
+    difficulty = min(1.0, index * recipe.chunk * 2 / recipe.hard_from)
     two, empty = 0.4 * difficulty, 0.05 * difficulty
     count = recipe.chunk * recipe.batch_size
     batch = scenes.batch(

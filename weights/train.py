@@ -1,20 +1,19 @@
 """Train the embedded model on scenes drawn as it goes: `python weights/train.py`.
 
-The recipe: AdamW with warm-up and cosine decay; scenes grow harder over the first part; twins (the
-same scene but for one part) share a batch, so that only that part can explain the loss; until the
-last fifth of the steps only 64 of the 144 patches are seen, those of the objects first, which
-more than halves the cost of a step. Draws and steps depend on the seed and the step only, so that
-a killed run resumes from its checkpoint and ends with the same weights.
+The recipe: AdamW with warm-up and cosine decay; scenes grow harder at first; twins (the same scene
+but for one part) share a batch, so that only that part can explain the loss; until the last few
+hundred steps only 64 of the 144 patches are seen, those of the objects first, which more than
+halves the cost of a step. Draws and steps depend on the seed and the step only, so that a killed
+run resumes from its checkpoint and ends with the same weights.
 """
 
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +81,13 @@ def make_step(recipe: Recipe, config: Any) -> tuple[Any, Any]:
         predicted = jax.vmap(apply, axes)({"params": parameters}, images, keep)
         return optax.softmax_cross_entropy(predicted, targets).mean()
 
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, recipe.peak_rate, recipe.warmup, recipe.steps, recipe.peak_rate * 0.01
+    cosine = optax.warmup_cosine_decay_schedule(
+        0.0, recipe.peak_rate, recipe.warmup, recipe.horizon, recipe.peak_rate * 0.01
     )
+
+    def rate(count):
+        return cosine(count) * jnp.clip((recipe.steps - count) / recipe.cooldown, 0.01, 1)
+
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(
@@ -115,14 +118,13 @@ def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any
     if at:
         report(f"resumed at step {at}")
     per_chunk = 2 * recipe.chunk
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as drawer:
+    with ThreadPoolExecutor(1) as drawer:
         coming = drawer.submit(draw_chunk, recipe, at // per_chunk) if at < stop_at else None
         while coming is not None:
             started, chunk, losses = time.perf_counter(), coming.result(), []
             more = at + per_chunk < stop_at
             coming = drawer.submit(draw_chunk, recipe, at // per_chunk + 1) if more else None
-            full = at >= recipe.full_from * recipe.steps
+            full = at >= recipe.steps - recipe.full
             for half in (chunk, mirror(chunk)):
                 for images, targets, keep in zip(*half, strict=True):
                     seen = None if full else keep
@@ -205,8 +207,8 @@ def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, repor
     figures = check.measure(model, report=report)
     check.write_manifest(output / "manifest.toml", weights, facts, figures)
     phases = [
-        (int(recipe.hard_from * recipe.steps), "full difficulty"),
-        (int(recipe.full_from * recipe.steps), "all patches"),
+        (recipe.hard_from, "full difficulty"),
+        (recipe.steps - recipe.full, "all patches"),
     ]
     check.draw_curve(work / "log.csv", output / "learning-curve.png", phases)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.scenes.animals import Look
 from jaxattr.scenes.backgrounds import BACKGROUNDS
 from jaxattr.scenes.classes import CLASSES, FAMILY
@@ -90,20 +91,22 @@ def plan(
             the distribution that the embedded model is measured on.
 
     Raises:
-        KeyError: unknown class or background.
-        ValueError: more than two objects.
+        LabelError: a class or background that does not exist.
+        JaxattrError: more than two objects.
     """
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(CLASSES))
     names = [CLASSES[i] for i in chosen[:classes]] if isinstance(classes, int) else list(classes)
-    if len(names) > 2:
-        raise ValueError(f"scene: {len(names)} objects asked for, a scene holds none to two.")
     kinds = list(BACKGROUNDS)
+    _check(names, CLASSES, "class of scenes")
+    _check([] if background is None else [background], kinds, "background")
+    if len(names) > 2:
+        raise JaxattrError(f"scene: {len(names)} objects asked for; a scene holds none to two.")
     lot = kinds[rng.integers(len(kinds))]
     texture_seed = int(rng.integers(2**31))
     return Plan(
         size=size,
-        background=lot if background is None else kinds[kinds.index(background)],
+        background=background or lot,
         texture_seed=texture_seed,
         contrast=float(rng.uniform(1 - 0.9 * (1 - difficulty), 1)),
         things=_things(rng, names, difficulty),
@@ -113,6 +116,12 @@ def plan(
         exposure=tuple(float(v) for v in rng.uniform(0.82, 1.12) * rng.uniform(0.95, 1.05, 3)),  # type: ignore[arg-type]
         grain=float(rng.uniform(0, 0.05)),
     )
+
+
+def _check(names: Sequence[str], known: Sequence[str], kind: str) -> None:
+    for name in names:
+        if name not in known:
+            raise LabelError(f"{name}: no such {kind}; choose from {', '.join(known)}.")
 
 
 def _things(rng: np.random.Generator, names: list[str], difficulty: float) -> tuple[Thing, ...]:
