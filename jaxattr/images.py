@@ -108,11 +108,10 @@ def normalize(
     pixels: Pixels, preprocessing: Preprocessing
 ) -> Float32[np.ndarray, "height width 3"]:
     """`(pixel * rescale - mean) / std` per channel."""
-    # Rounded to float32 after rescaling, as the processors do; a table is four times as fast.
-    scaled = (np.arange(256) * preprocessing.rescale).astype(np.float32)[pixels]
-    scaled -= np.array(preprocessing.mean, np.float32)
-    scaled /= np.array(preprocessing.std, np.float32)
-    return scaled
+    # Rounded to float32 after rescaling, as the processors do.
+    scaled = (pixels * preprocessing.rescale).astype(np.float32)
+    mean, std = (np.array(one, np.float32) for one in (preprocessing.mean, preprocessing.std))
+    return (scaled - mean) / std
 
 
 def denormalize(
