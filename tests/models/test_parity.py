@@ -154,8 +154,9 @@ def test_shards(torch, tmp_path):
     agree(torch, model, jaxattr.load(tmp_path), 3e-5)
 
 
-@pytest.mark.parametrize("kind", [*MODELS, TEACHER])
-@pytest.mark.parametrize("image_size", [(40, 24), (16, 16), (12, 36)])
+@pytest.mark.parametrize(
+    ("kind", "image_size"), [(MODELS[0], (40, 24)), (MODELS[0], (16, 16)), (TEACHER, (12, 36))]
+)
 def test_other_image_size(torch, tmp_path, kind, image_size):
     """As `interpolate_pos_encoding`, which wants one patch size and a square checkpoint."""
     model = make(torch, kind, image_size=24, patch_size=4)
