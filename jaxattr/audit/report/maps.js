@@ -1,0 +1,184 @@
+// Signed maps: int8 values of the grid, drawn as the bottom layer with the photo over them.
+const PALETTES = Object.fromEntries(Object.entries(D.palettes).map(([name, text]) => [name, bytes(text)]));
+const view = { scale: 'shared', opacity: 0.35, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
+const MAP_NAMES = ['label', 'rival', 'pair', 'positive'];
+let redraws = [];
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+}
+
+function toMap(packed, scale) {
+  const values = new Int8Array(packed.buffer, packed.byteOffset, packed.length);
+  let low = 127, high = -127;
+  for (const one of values) { if (one < low) low = one; if (one > high) high = one; }
+  // A constant map tells nothing about places, and is drawn as zero.
+  const limit = low === high ? 0 : Math.max(Math.abs(low), Math.abs(high)) * scale;
+  return { values, scale, limit };
+}
+
+const meanMap = ([text, scale]) => toMap(bytes(text), scale);
+
+function mapOf(image, name) {
+  const place = MAP_NAMES.indexOf(name), size = ROWS * COLUMNS;
+  return toMap(bytes(image.maps).slice(place * size, (place + 1) * size), image.scales[place]);
+}
+
+// What the two signs of a map mean, in words.
+function meaning(name, label, rival) {
+  if (name === 'pair') return { for: `for ${className(label)}`, against: `for ${className(rival)}`, title: `${className(label)} against ${className(rival)}` };
+  const subject = className(name === 'rival' ? rival : label);
+  if (name === 'positive') return { for: `for ${subject}`, against: '', title: `for ${subject}, positive only` };
+  return { for: `for ${subject}`, against: `against ${subject}`, title: `for ${subject}` };
+}
+
+// Value between patch centres (bilinear) or of the patch, in units of `limit`.
+function sampler(map, limit, width, height) {
+  const factor = limit ? map.scale / limit : 0;
+  const keep = view.sign === 'for' ? (v) => (v > 0 ? v : 0) : view.sign === 'against' ? (v) => (v < 0 ? v : 0) : (v) => v;
+  const values = Float32Array.from(map.values, (v) => keep(v) * (map.limit ? factor : 0));
+  return (x, y) => {
+    const column = ((x + 0.5) * COLUMNS) / width, row = ((y + 0.5) * ROWS) / height;
+    if (!view.smooth) return values[Math.floor(row) * COLUMNS + Math.floor(column)];
+    const c = Math.min(Math.max(column - 0.5, 0), COLUMNS - 1), r = Math.min(Math.max(row - 0.5, 0), ROWS - 1);
+    const c0 = Math.floor(c), r0 = Math.floor(r), c1 = Math.min(c0 + 1, COLUMNS - 1), r1 = Math.min(r0 + 1, ROWS - 1);
+    const top = values[r0 * COLUMNS + c0] * (1 - c + c0) + values[r0 * COLUMNS + c1] * (c - c0);
+    const bottom = values[r1 * COLUMNS + c0] * (1 - c + c0) + values[r1 * COLUMNS + c1] * (c - c0);
+    return top * (1 - r + r0) + bottom * (r - r0);
+  };
+}
+
+function paintMap(context, map, limit, width, height) {
+  const picture = context.createImageData(width, height);
+  const table = PALETTES[view.colours], value = sampler(map, limit, width, height);
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++, at += 4) {
+      const place = 3 * (127 + Math.max(-127, Math.min(127, Math.round(127 * value(x, y)))));
+      picture.data[at] = table[place];
+      picture.data[at + 1] = table[place + 1];
+      picture.data[at + 2] = table[place + 2];
+      picture.data[at + 3] = 255;
+    }
+  context.putImageData(picture, 0, 0);
+}
+
+function paintMarks(context, map, limit, width, height) {
+  const cell = width / COLUMNS;
+  context.font = `600 ${Math.max(7, cell * 0.8)}px ui-monospace, monospace`;
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
+  map.values.forEach((v, i) => {
+    const share = limit && map.limit ? (v * map.scale) / limit : 0;
+    if (Math.abs(share) < 0.25 || (view.sign === 'for' && v < 0) || (view.sign === 'against' && v > 0)) return;
+    const x = ((i % COLUMNS) + 0.5) * cell, y = (Math.floor(i / COLUMNS) + 0.5) * (height / ROWS);
+    context.fillStyle = Math.abs(share) > 0.6 && view.opacity < 0.5 ? '#fff' : '#000';
+    context.fillText(v > 0 ? '+' : '−', x, y);
+  });
+}
+
+// Photos are decoded once; the grey copy leaves all colour to the map.
+const photos = new Map();
+function loadPhoto(text) {
+  if (!text) return Promise.resolve(null);
+  if (!photos.has(text)) {
+    if (photos.size > 200) photos.clear();
+    photos.set(text, decodePhoto(text));
+  }
+  return photos.get(text);
+}
+
+async function decodePhoto(text) {
+  const image = new Image();
+  image.src = photoUrl(text);
+  await image.decode();
+  const grey = h('canvas', { width: image.naturalWidth, height: image.naturalHeight });
+  const context = grey.getContext('2d');
+  context.drawImage(image, 0, 0);
+  const picture = context.getImageData(0, 0, grey.width, grey.height);
+  for (let at = 0; at < picture.data.length; at += 4) {
+    const [r, g, b] = picture.data.subarray(at, at + 3);
+    picture.data.fill(0.299 * r + 0.587 * g + 0.114 * b, at, at + 3);
+  }
+  context.putImageData(picture, 0, 0);
+  return { image, grey };
+}
+
+// A canvas that draws itself again whenever the view changes; `limit()` is what 1.0 stands for.
+function mapCanvas(map, { photo, size, limit, words, alone }) {
+  const width = size, height = Math.round((size * ROWS) / COLUMNS);
+  const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'aria-label': describe(map, words) });
+  const draw = async () => {
+    const decoded = await loadPhoto(photo);
+    const context = canvas.getContext('2d');
+    const scale = alone || view.scale === 'own' ? map.limit : limit();
+    paintMap(context, map, scale, width, height);
+    if (decoded) {
+      context.globalAlpha = view.opacity;
+      context.drawImage(view.grey ? decoded.grey : decoded.image, 0, 0, width, height);
+      context.globalAlpha = 1;
+    }
+    if (view.marks) paintMarks(context, map, scale, width, height);
+    canvas.dataset.drawn = '1';
+  };
+  redraws.push(draw);
+  draw();
+  return canvas;
+}
+
+// The map in words, for who does not see its colours.
+function describe(map, words) {
+  if (!map.limit) return `Map ${words.title}: constant, shows nothing about places.`;
+  const place = (v) => { const i = map.values.indexOf(v); return `row ${Math.floor(i / COLUMNS) + 1}, column ${(i % COLUMNS) + 1}`; };
+  const high = Math.max(...map.values), low = Math.min(...map.values);
+  const parts = [];
+  if (high > 0) parts.push(`strongest ${words.for} at ${place(high)} (${signed(high * map.scale, 2)})`);
+  if (low < 0) parts.push(`strongest ${words.against} at ${place(low)} (${signed(low * map.scale, 2)})`);
+  return `Map ${words.title}: ${parts.join('; ')}.`;
+}
+
+function colourBar(map, { limit, words, alone }) {
+  const canvas = h('canvas', { class: 'ramp', width: 255, height: 1, 'aria-hidden': 'true' });
+  const ticks = h('div', { class: 'ticks' });
+  const draw = () => {
+    const scale = alone || view.scale === 'own' ? map.limit : limit();
+    const context = canvas.getContext('2d'), picture = context.createImageData(255, 1), table = PALETTES[view.colours];
+    for (let i = 0; i < 255; i++) {
+      const hidden = (view.sign === 'for' && i < 127) || (view.sign === 'against' && i > 127);
+      picture.data.set([...table.subarray(hidden ? 381 : 3 * i, hidden ? 384 : 3 * i + 3), 255], 4 * i);
+    }
+    context.putImageData(picture, 0, 0);
+    canvas.dataset.drawn = '1';
+    ticks.replaceChildren(h('span', {}, figure(-scale, 2)), h('span', {}, '0'), h('span', {}, figure(scale, 2).replace(/^/, scale ? '+' : '')));
+  };
+  redraws.push(draw);
+  draw();
+  return h('div', { class: 'colourbar' }, canvas, ticks,
+    h('div', { class: 'signs' }, h('span', {}, words.against), h('span', {}, words.for)));
+}
+
+function choice(name, title, options) {
+  const buttons = options.map(([value, text]) =>
+    h('button', { type: 'button', 'aria-pressed': String(view[name] === value), onclick: () => {
+      view[name] = value;
+      buttons.forEach((one, i) => one.setAttribute('aria-pressed', String(options[i][0] === value)));
+      redraw();
+    } }, text));
+  return h('span', { class: 'choice', role: 'group', 'aria-label': title }, h('span', { class: 'quiet' }, title), h('span', { class: 'buttons' }, buttons));
+}
+
+function tick(name, title) {
+  const box = h('input', { type: 'checkbox', checked: view[name], onchange: () => { view[name] = box.checked; redraw(); } });
+  return h('label', {}, box, ` ${title}`);
+}
+
+const redraw = () => redraws.forEach((draw) => draw());
+
+function controls() {
+  const slider = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: view.opacity, 'aria-label': 'Opacity of the photo over the map', oninput: () => { view.opacity = Number(slider.value); redraw(); } });
+  return h('div', { class: 'controls', role: 'toolbar', 'aria-label': 'How maps are drawn' },
+    choice('scale', 'Scale', [['shared', 'shared'], ['own', 'own']]),
+    choice('sign', 'Sign', [['both', 'both'], ['for', 'for'], ['against', 'against']]),
+    h('label', { class: 'slider' }, h('span', { class: 'quiet' }, 'Map'), slider, h('span', { class: 'quiet' }, 'Photo')),
+    choice('colours', 'Colours', [['diverging', 'orange/blue'], ['paper', 'red/blue']]),
+    tick('grey', 'grey photo'), tick('smooth', 'smooth'), tick('marks', '± marks'));
+}

@@ -1,0 +1,177 @@
+"""From summary, findings and ledger rows to the compact records that the page's script reads."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxattr.audit.finding import Finding
+from jaxattr.audit.ledger import MAPS, Ledger, pack
+from jaxattr.audit.summary import ClassSummary, PairSummary, Summary
+from jaxattr.labels import LabelTable
+
+CONFUSIONS = 12
+EVIDENCE = 48
+SKIPPED = 200
+
+
+def dumps(value: Any) -> str:
+    """JSON that may stand inside a script element: pure ASCII, no `<`, `>` or `&`, never NaN."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def number(value: float | None, digits: int = 4) -> float | int | None:
+    """A number of few digits; None for what JSON cannot say."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{float(value):.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def packed(values: np.ndarray) -> list[Any]:
+    """A map as base64 int8 and its scale."""
+    small, scale = pack(np.asarray(values, np.float64))
+    return [_base64(small.tobytes()), number(scale, 6)]
+
+
+def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
+    """The numbers of the first page."""
+    return {
+        "images": summary.images,
+        "correct": summary.correct,
+        "top5": summary.top5,
+        "confidence": number(summary.confidence),
+        "calibrationError": number(summary.calibration_error),
+        "bins": [[number(float(value)) for value in row] for row in summary.bins],
+        "present": len(summary.classes),
+        "labels": len(ledger.receipt.labels),
+        "count": ledger.receipt.count,
+        "total": ledger.receipt.total,
+        "skipped": len(summary.skipped),
+        "skippedFiles": [list(one) for one in summary.skipped[:SKIPPED]],
+    }
+
+
+def finding(one: Finding, files: dict[int, str]) -> dict[str, Any]:
+    """One finding, with the file names of its first images."""
+    images = one.images[:EVIDENCE]
+    record = {
+        "kind": one.kind,
+        "severity": one.severity,
+        "title": one.title,
+        "detail": one.detail,
+        "classes": list(one.classes[:100]),
+        "images": list(images),
+        "files": [files[index] for index in images],
+        "imageCount": len(one.images),
+        "score": number(one.score),
+        "effect": number(one.effect),
+        "effectName": one.effect_name,
+        "interval": one.interval and [number(float(end)) for end in one.interval],
+        "p": number(one.p_value),
+        "null": one.null,
+        "q": number(one.q_value),
+        "power": one.power,
+        "box": _box(one),
+    }
+    return {name: value for name, value in record.items() if value not in (None, "", [])}
+
+
+def class_(one: ClassSummary) -> dict[str, Any]:
+    """One class; image lists are ledger indices."""
+    return {
+        "images": one.images,
+        "correct": one.correct,
+        "labelProbability": number(one.label_probability),
+        "confidence": number(one.confidence),
+        "confusions": [list(pair) for pair in one.confusions[:CONFUSIONS]],
+        "confusionCount": len(one.confusions),
+        "map": packed(one.mean_map),
+        "consistency": number(one.consistency),
+        "photo": _webp(one.mean_photo) if one.mean_photo is not None else "",
+        "rivals": list(one.rivals),
+        "typical": list(one.typical),
+        "suspicious": list(one.suspicious),
+    }
+
+
+def pair(one: PairSummary) -> dict[str, Any]:
+    """One pair of label and rival; strips are [index, margin, agreement]."""
+    strips = {
+        name: [
+            [member.index, number(member.margin), number(member.agreement, 3)] for member in strip
+        ]
+        for name, strip in (("typical", one.typical), ("suspicious", one.suspicious))
+    }
+    return {
+        "images": one.images,
+        "preferring": one.preferring,
+        "rivalProbability": number(one.rival_probability),
+        "map": packed(one.mean_map),
+        "consistency": number(one.consistency),
+        **strips,
+    }
+
+
+def image(row: dict[str, Any]) -> list[Any]:
+    """One image: file, label, prediction, rival, top five, p(label), margin, maps, photo."""
+    logits = np.asarray(row["logits"], np.float64)
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    label, rival = row["label"], row["rival"]
+    best = np.lexsort((np.arange(len(logits)), -logits))[:5]
+    shown = dict.fromkeys([*best.tolist(), label, rival])
+    maps = [pack(row[name]) for name in MAPS]
+    return [
+        row["file"],
+        label,
+        row["prediction"],
+        rival,
+        [[index, number(probabilities[index]), number(logits[index])] for index in shown],
+        _base64(b"".join(small.tobytes() for small, _ in maps)),
+        [number(scale, 6) for _, scale in maps],
+        _base64(row["thumbnail"]),
+        row["sha256"][:12],
+    ]
+
+
+def names(ledger: Ledger, indices: set[int]) -> dict[str, list[str]]:
+    """Short name, full label and wnid of the classes that the page speaks of."""
+    table = LabelTable(ledger.receipt.labels)
+    return {
+        str(index): [table.short(index), ledger.receipt.labels[index], table.wnid(index) or ""]
+        for index in sorted(indices)
+    }
+
+
+def mentioned(summary: Summary) -> set[int]:
+    """Classes that class pages speak of."""
+    found = set(summary.classes)
+    for one in summary.classes.values():
+        found.update(index for index, _ in one.confusions[:CONFUSIONS])
+        found.update(one.rivals)
+    return found
+
+
+def _box(one: Finding) -> list[int] | None:
+    """The place of the evidence in patches (top, left, bottom, right), if it has one."""
+    box = one.extra.get("box") if one.extra.get("localised") else None
+    return [int(value) for value in box] if box is not None and len(box) == 4 else None
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _webp(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=70, method=4)
+    return _base64(file.getvalue())
