@@ -121,7 +121,7 @@ def test_renamed(torch, tmp_path, kind, rename):
 @pytest.mark.parametrize("variant", ["plain", "no-bias-tanh"])
 def test_google_npz(torch, tmp_path, variant):
     model = make(torch, MODELS[0], **VARIANTS[variant])
-    np.savez(tmp_path / "weights.npz", **to_google(arrays(model), 3))
+    np.savez(tmp_path / "weights.npz", **to_google(arrays(model), 3))  # pyright: ignore[reportArgumentType]
     model.config.save_pretrained(tmp_path)
     agree(torch, model, jaxattr.load(tmp_path / "weights.npz"), 3e-5)
 
@@ -135,7 +135,7 @@ def test_bare_weights(torch, tmp_path, form):
     state = arrays(model)
     if form == "google":
         path = tmp_path / "model.npz"
-        np.savez(path, **to_google(state, 2))
+        np.savez(path, **to_google(state, 2))  # pyright: ignore[reportArgumentType]
     else:
         path = tmp_path / "bare.safetensors"
         rename = {"4.x": to_transformers_4, "timm": to_timm}.get(form, dict)
