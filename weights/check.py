@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -20,12 +21,12 @@ HELD_OUT = 10**6
 
 def predict(model: Model, images: UInt8[np.ndarray, "image height width 3"]) -> np.ndarray:
     """Logits of 8-bit images of the model's own size, `[image, class]`."""
-    import jax
+    return np.asarray(_logits(model, images.astype(np.float32) / np.float32(127.5) - 1))
 
-    def run(model: Model, images: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda image: model.forward(image)[0], images)
 
-    return np.asarray(jax.jit(run)(model, images.astype(np.float32) / np.float32(127.5) - 1))
+@jax.jit
+def _logits(model: Model, images: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda image: model.forward(image)[0], images)
 
 
 def accuracy(model: Model, count: int, seed: int = HELD_OUT) -> dict[str, float]:

@@ -16,14 +16,14 @@ GRID, PATCH = 12, 8
 class Recipe:
     """All that decides the weights."""
 
-    steps: int = 5760
+    steps: int = 6656
     batch_size: int = 32
     seed: int = 0
     peak_rate: float = 1e-3
     warmup: int = 400
     horizon: int = 9600
     """Where the rate's cosine ends; a shorter run leaves it early, for a linear `cooldown`."""
-    cooldown: int = 960
+    cooldown: int = 1280
     weight_decay: float = 0.05
     hidden_size: int = 96
     mlp_size: int = 288
@@ -32,8 +32,8 @@ class Recipe:
     patches_seen: int = 64
     full: int = 448
     """How many of the last steps see all patches."""
-    hard_from: int = 2880
-    """The step from which scenes have their full difficulty."""
+    hard_from: float = 0.3
+    """Share of the horizon after which scenes have their full difficulty."""
     chunk: int = 32
     """Batches drawn at once; each chunk is used twice, the second time mirrored."""
 
@@ -48,7 +48,8 @@ class Chunk(NamedTuple):
 
 def draw_chunk(recipe: Recipe, index: int) -> Chunk:
     """Draw the batches of chunk `index`."""
-    difficulty = min(1.0, index * recipe.chunk * 2 / recipe.hard_from)
+    progress = index * recipe.chunk * 2 / recipe.horizon
+    difficulty = min(1.0, progress / recipe.hard_from)
     two, empty = 0.4 * difficulty, 0.05 * difficulty
     count = recipe.chunk * recipe.batch_size
     batch = scenes.batch(

@@ -207,7 +207,7 @@ def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, repor
     figures = check.measure(model, report=report)
     check.write_manifest(output / "manifest.toml", weights, facts, figures)
     phases = [
-        (recipe.hard_from, "full difficulty"),
+        (int(recipe.hard_from * recipe.horizon), "full difficulty"),
         (recipe.steps - recipe.full, "all patches"),
     ]
     check.draw_curve(work / "log.csv", output / "learning-curve.png", phases)

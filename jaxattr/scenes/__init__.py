@@ -10,6 +10,7 @@ from jaxattr.scenes.classes import PAIRS as PAIRS
 from jaxattr.scenes.classes import twin as twin
 from jaxattr.scenes.folder import Mislabelled as Mislabelled
 from jaxattr.scenes.folder import Truth as Truth
+from jaxattr.scenes.folder import plant as plant
 from jaxattr.scenes.folder import write_folder as write_folder
 from jaxattr.scenes.scene import Plan as Plan
 from jaxattr.scenes.scene import Scene as Scene

@@ -54,7 +54,7 @@ def batch(
     seed: int | Sequence[int],
     count: int,
     *,
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[int | float] = SHARES,
     difficulty: float = 1.0,
     size: int = SIZE,
     paired: bool = False,

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-Grid = Float[np.ndarray, "row column"]
-Colour = Float[np.ndarray, "3 *grid"]
+Grid = Float[np.ndarray, "#row #column"]
+Number = int | float | np.floating
+Colour = Float[np.ndarray, "3 ..."]
 
 
 class Layer(NamedTuple):
@@ -24,7 +25,9 @@ class Layer(NamedTuple):
     colour: Colour
 
 
-def ellipse(x: Grid, y: Grid, cx: float, cy: float, rx: float, ry: float, turn: float = 0) -> Grid:
+def ellipse(
+    x: Grid, y: Grid, cx: Number, cy: Number, rx: Number, ry: Number, turn: Number = 0
+) -> Grid:
     """An ellipse with half axes `rx`, `ry`, turned by `turn` radians."""
     dx, dy = x - np.float32(cx), y - np.float32(cy)
     if turn:
@@ -40,7 +43,14 @@ def ellipse(x: Grid, y: Grid, cx: float, cy: float, rx: float, ry: float, turn: 
 
 
 def capsule(
-    x: Grid, y: Grid, ax: float, ay: float, bx: float, by: float, ra: float, rb: float | None = None
+    x: Grid,
+    y: Grid,
+    ax: Number,
+    ay: Number,
+    bx: Number,
+    by: Number,
+    ra: Number,
+    rb: Number | None = None,
 ) -> Grid:
     """A line from a to b with round ends, its radius going from `ra` to `rb`."""
     rb = ra if rb is None else rb
@@ -53,7 +63,7 @@ def capsule(
     return np.sqrt(px * px + py * py) - (np.float32(ra) + along * np.float32(rb - ra))
 
 
-def polygon(x: Grid, y: Grid, *corners: tuple[float, float], round_by: float = 0.0) -> Grid:
+def polygon(x: Grid, y: Grid, *corners: tuple[Number, Number], round_by: Number = 0.0) -> Grid:
     """A convex polygon; `round_by` grows it. Corners in either order."""
     edges = list(zip(corners, corners[1:] + corners[:1], strict=True))
     area = sum(a[0] * b[1] - b[0] * a[1] for a, b in edges)
@@ -75,7 +85,7 @@ def union(*distances: Grid) -> Grid:
     return result
 
 
-def coverage(distance: Grid, pixel: float) -> Grid:
+def coverage(distance: Grid, pixel: Number) -> Grid:
     """How much of each pixel the shape covers, 0 to 1: a smooth step 1.5 pixels wide."""
     t = np.clip(np.float32(0.5) - distance * np.float32(1 / (1.5 * pixel)), 0, 1)
     return t * t * (3 - 2 * t)

@@ -1,0 +1,90 @@
+"""The embedded model: its manifest, and that it reaches what the manifest states."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from importlib.resources import files
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxattr
+from jaxattr import scenes
+from jaxattr.images import preprocess
+from jaxattr.weights import check
+from jaxattr.weights.recipe import Recipe, draw_chunk, mirror
+
+FOLDER = files("jaxattr.weights")
+
+
+@pytest.fixture(scope="module")
+def entry():
+    return tomllib.loads((FOLDER / "manifest.toml").read_text("utf-8"))["model"][0]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return jaxattr.load("scenes")
+
+
+def test_manifest(entry):
+    data = (FOLDER / entry["file"]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+    assert len(data) == entry["bytes"] <= 8 * 2**20
+    assert entry["licence"] == "Apache-2.0"
+    assert entry["recipe"].startswith("python weights/train.py")
+
+
+def test_the_model_fits_the_scenes(model, entry):
+    assert model.labels == scenes.CLASSES
+    assert model.config.grid == (12, 12)
+    assert model.config.layers >= 6
+    assert sum(leaf.size for leaf in jax.tree.leaves(model.parameters)) == entry["parameters"]
+
+
+def test_it_reaches_the_stated_accuracy(model, entry):
+    """On 120 scenes that neither training nor the manifest used, within a few points."""
+    reached = check.accuracy(model, 120, seed=check.HELD_OUT + 17)
+    assert reached["one_object"] > entry["accuracy"]["one_object"] - 0.05
+    assert reached["two_objects"] > entry["accuracy"]["two_objects"] - 0.15
+
+
+def test_repainting_the_diagnostic_part_flips_the_decision(model, entry):
+    """On few scenes, what the manifest states of many."""
+    flips = check.flips(model, 10, seed=check.HELD_OUT + 17)
+    reached = np.mean([rate["diagnostic"] for rate in flips.values()])
+    stated = np.mean([rate["diagnostic"] for rate in entry["flips"].values()])
+    assert reached > stated - 0.15
+    assert np.mean([rate["other"] for rate in flips.values()]) < 0.2
+
+
+def test_preprocessing_is_the_one_it_was_trained_with(model, tmp_path):
+    """A scene through a PNG and the library's own preprocessing gives the trainer's logits."""
+    scene = scenes.draw(5)
+    Image.fromarray(scene.image).save(tmp_path / "a.png")
+    image = jnp.asarray(preprocess(tmp_path / "a.png", model.preprocessing))
+    logits, _ = model.forward(image)
+    np.testing.assert_allclose(logits, check.predict(model, scene.image[None])[0], atol=1e-4)
+
+
+def test_batches_of_the_recipe():
+    """Drawn twice alike; the patches that are seen are those of the objects; mirrored rightly."""
+    recipe = Recipe(batch_size=4, chunk=2)
+    chunk = draw_chunk(recipe, 900)
+    for first, second in zip(chunk, draw_chunk(recipe, 900), strict=True):
+        assert (first == second).all()
+    assert chunk.images.shape == (2, 4, 96, 96, 3)
+    assert chunk.keep.shape == (2, 4, recipe.patches_seen)
+    assert all(len(set(keep.tolist())) == recipe.patches_seen for keep in chunk.keep[0])
+    twice = mirror(mirror(chunk))
+    assert (twice.images == chunk.images).all()
+    assert (np.sort(twice.keep) == np.sort(chunk.keep)).all()
+    patches = chunk.images[0, 0].reshape(12, 8, 12, 8, 3).swapaxes(1, 2).reshape(144, 8, 8, 3)
+    flipped = mirror(chunk)
+    other = flipped.images[0, 0].reshape(12, 8, 12, 8, 3).swapaxes(1, 2).reshape(144, 8, 8, 3)
+    mine, theirs = patches[chunk.keep[0, 0]], other[flipped.keep[0, 0]]
+    assert (mine[:, :, ::-1] == theirs).all()
