@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Logits, Loss, Map, Model, Taps, ViTConfig
 from jaxattr.vit import Block, ViT, check_image, forward
 
@@ -148,7 +149,7 @@ def readout(config: ViTConfig) -> Float[Array, token]:
 def to_map(config: ViTConfig, row: Float[Array, token]) -> Map:
     """Drop the prefix tokens and arrange the patches as `[row, column]`, in float32 at least."""
     grid = row[config.prefix_tokens :].reshape(config.grid)
-    return grid.astype(jnp.promote_types(row.dtype, jnp.float32))
+    return at_least_float32(grid)
 
 
 def over_images(function: Callable[..., Any], *batched: Any, chunk_size: int | None = None) -> Any:

@@ -24,15 +24,15 @@ def _mean(x: Array) -> Array:
     return _sum(x) * (1 / x.shape[-1])
 
 
-def _wide(x: Array) -> Array:
-    """Half precision is widened for statistics and exponentials."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def at_least_float32(x: Array) -> Array:
+    """Widen half precision, for statistics, exponentials and results; leave the rest alone."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 @jax.custom_vjp
 def softmax(scores: Array) -> Array:
     """Softmax over the last axis: `A = e / sum(e)`, `e = exp(S - max S)`."""
-    wide = _wide(scores)
+    wide = at_least_float32(scores)
     exponential = jnp.exp(wide - lax.stop_gradient(wide.max(axis=-1, keepdims=True)))
     return (exponential / _sum(exponential)).astype(scores.dtype)
 
@@ -56,7 +56,7 @@ def normalize(x: Array, epsilon: float) -> Array:
 
 
 def _statistics(epsilon: float, x: Array) -> tuple[Array, Array]:
-    wide = _wide(x)
+    wide = at_least_float32(x)
     centred = wide - _mean(wide)
     inverse = lax.rsqrt(_mean(centred * centred) + epsilon)
     return centred * inverse, inverse

@@ -1,0 +1,255 @@
+"""`jaxattr audit`: explain every image of a labelled folder, and report what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import describe_model, model_options, note, prepare_jax, quiet_option, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxattr.audit.dataset import Dataset
+    from jaxattr.audit.finding import Finding
+    from jaxattr.audit.ledger import Ledger
+    from jaxattr.audit.summary import Summary
+    from jaxattr.types import Model
+
+SHOWN_FINDINGS = 10
+SHOWN_SKIPPED = 5
+SCENES_PER_CLASS = 40
+
+EPILOG = """\b
+Examples:
+  jaxattr audit                                   drawn scenes with planted errors
+  jaxattr audit --model vit-base --images photos/
+  jaxattr audit --images photos/ --labels labels.csv --output reports/photos
+  jaxattr audit --images photos/ --classes kite --classes "bald eagle"
+  jaxattr audit --images photos/ --limit 500 --fail-on high
+
+IMAGES holds one folder per class (named by index, wnid, label or synonym), or a metadata.csv or
+metadata.jsonl with file_name and label. Killed at any moment, the same command goes on where it
+stopped. Findings go to stdout and to findings.json and findings.csv beside report.html.
+"""
+
+
+class BatchSize(click.ParamType):
+    """A number of images, or `auto`."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        if value in (None, "auto"):
+            return None
+        if str(value).isdecimal() and int(value) > 0:
+            return int(value)
+        return self.fail(f"{value!r} is not a batch size; give a number of images, or auto.")
+
+
+@click.command(epilog=EPILOG)
+@model_options
+@click.option(
+    "--images",
+    default="scenes",
+    show_default=True,
+    help="The labelled folder; `scenes` draws one with some wrong labels planted.",
+)
+@click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
+@click.option("--classes", multiple=True, help="Audit this class only (repeatable).")
+@click.option("--limit", type=click.IntRange(min=1), help="That many images, spread over classes.")
+@click.option("--seed", default=0, show_default=True, help="Which images --limit takes.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("jaxattr-audit"),
+    show_default=True,
+    help="Folder of the ledger, the findings and the report.",
+)
+@click.option(
+    "--batch-size",
+    type=BatchSize(),
+    default="auto",
+    show_default=True,
+    help="Images on the device at once.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@click.option("--strict", is_flag=True, help="Stop at an unreadable image instead of skipping it.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["never", "low", "medium", "high"]),
+    default="never",
+    show_default=True,
+    help="Exit with 1 when a finding is at least that severe.",
+)
+@quiet_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    model: str,
+    revision: str | None,
+    dtype: str,
+    image_size: Any,
+    images: str,
+    labels_file: str | None,
+    classes: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    output: Path,
+    batch_size: int | None,
+    workers: int | None,
+    strict: bool,
+    fail_on: str,
+    quiet: bool,
+) -> None:
+    """Audit a labelled image folder and write a per-class report."""
+    prepare_jax(dtype)
+    from jaxattr.audit.findings import find
+    from jaxattr.audit.gather import gather, make_receipt
+    from jaxattr.audit.ledger import open_ledger
+    from jaxattr.audit.summary import summarize
+    from jaxattr.models import load
+
+    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    note(describe_model(loaded), quiet=quiet)
+    root = _drawn(output / "images", seed) if images == "scenes" else Path(images)
+    dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
+    note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
+    receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype)
+    ledger = open_ledger(output, receipt)
+    done = receipt.count - _left(ledger)
+    if done:
+        note(f"Going on with the ledger in {output}: {done} images are done.", quiet=quiet)
+    with progress_bar(receipt.count, done, quiet=quiet) as advance:
+        options = {"batch_size": batch_size, "workers": workers, "strict": strict}
+        gather(loaded, dataset, ledger, progress=advance, **options)
+    note("Looking for findings ...", quiet=quiet)
+    findings, summary = find(ledger), summarize(ledger)
+    report = write_results(ledger, summary, findings)
+    _say_skipped(ledger)
+    click.echo(_overview(ledger, findings))
+    click.echo(f"\nReport: {report}")
+    if _fails(findings, fail_on):
+        ctx.exit(1)
+
+
+def write_results(ledger: Ledger, summary: Summary, findings: list[Finding]) -> Path:
+    """Write the findings and the report beside the ledger; return the report's path."""
+    from jaxattr.audit.export import findings_csv, findings_json
+    from jaxattr.audit.ledger import replacing
+    from jaxattr.audit.report import render
+
+    texts = {
+        "findings.json": findings_json(findings, ledger),
+        "findings.csv": findings_csv(findings, ledger),
+        "report.html": render(ledger, summary, findings),
+    }
+    for name, text in texts.items():
+        with replacing(ledger.folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    return ledger.folder / "report.html"
+
+
+def progress_bar(total: int, done: int, *, quiet: bool) -> Any:
+    """A bar on stderr with images a second and the time left; calling it advances it."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    @contextmanager
+    def bar() -> Iterator[Any]:
+        console = Console(stderr=True)
+        rate = TextColumn("{task.fields[rate]}")
+        columns = (TextColumn("Explaining"), BarColumn(), MofNCompleteColumn(), rate, TimeLeft())
+        hidden = quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=hidden) as progress:
+            task = progress.add_task("", total=total, completed=done, rate="")
+
+            def advance(count: int) -> None:
+                speed = progress.tasks[0].speed
+                rate = f"{speed:.1f} images/s" if speed else ""
+                progress.update(task, advance=count, rate=rate)
+
+            yield advance
+
+    return bar()
+
+
+def _index(
+    model: Model,
+    root: Path,
+    labels_file: str | None,
+    classes: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+) -> tuple[Dataset, int]:
+    """The images to audit, and how many there would be without a limit."""
+    from jaxattr.audit.dataset import index
+
+    labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
+    everything = index(root, labels, labels_file=labels_file, classes=classes)
+    total = len(everything.files)
+    if limit is None or limit >= total:
+        return everything, total
+    part = index(root, labels, labels_file=labels_file, classes=classes, limit=limit, seed=seed)
+    return part, total
+
+
+def _drawn(folder: Path, seed: int) -> Path:
+    """The embedded scenes, drawn once; a half-drawn folder of a killed call is drawn again."""
+    from shutil import rmtree
+
+    from jaxattr.scenes import write_folder
+
+    if not folder.exists():
+        part = folder.with_name(f".{folder.name}.part")
+        rmtree(part, ignore_errors=True)
+        write_folder(part, SCENES_PER_CLASS, seed=seed)
+        part.rename(folder)
+    return folder
+
+
+def _left(ledger: Ledger) -> int:
+    size, count = ledger.receipt.shard_size, ledger.receipt.count
+    return sum(min(size, count - number * size) for number in ledger.missing())
+
+
+def _say_skipped(ledger: Ledger) -> None:
+    skipped = ledger.skipped()
+    for _, reason in skipped[:SHOWN_SKIPPED]:
+        warn(f"skipped {reason}")
+    if len(skipped) > SHOWN_SKIPPED:
+        warn(f"skipped {len(skipped) - SHOWN_SKIPPED} more; the report lists them all.")
+
+
+def _overview(ledger: Ledger, findings: list[Finding]) -> str:
+    """What was audited and the worst findings, for people and for `grep`."""
+    columns = ledger.read("label", "prediction")
+    right = int((columns["label"] == columns["prediction"]).sum())
+    images, classes = len(columns["label"]), len(set(columns["label"].tolist()))
+    receipt = ledger.receipt
+    partial = (
+        f" (PARTIAL: {receipt.count} of {receipt.total})" if receipt.count < receipt.total else ""
+    )
+    lines = [
+        f"{images} images{partial}, {classes} classes; the model agrees with {right} labels "
+        f"({right / max(images, 1):.1%})",
+        f"{len(findings)} findings" + (":" if findings else ""),
+    ]
+    lines += [f"  {one.severity:<6}  {one.title}" for one in findings[:SHOWN_FINDINGS]]
+    if len(findings) > SHOWN_FINDINGS:
+        lines.append(f"  ... and {len(findings) - SHOWN_FINDINGS} more in the report")
+    return "\n".join(lines)
+
+
+def _fails(findings: list[Finding], fail_on: str) -> bool:
+    from jaxattr.audit.finding import SEVERITIES
+
+    if fail_on == "never":
+        return False
+    threshold = SEVERITIES.index(fail_on)  # pyright: ignore[reportArgumentType]
+    return any(SEVERITIES.index(one.severity) >= threshold for one in findings)

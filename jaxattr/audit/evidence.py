@@ -1,0 +1,81 @@
+"""What the audit asks the model about one labelled image: a pure function of both."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+
+from jaxattr.gradients import over_images, readout, to_map, walk_back
+from jaxattr.nonlinear import at_least_float32
+from jaxattr.rollout import CORRECTIONS
+from jaxattr.types import Image, Logits, Map, Model
+
+
+class Evidence(NamedTuple):
+    """Logits, feature and maps of one image, as the ledger's columns of the same names."""
+
+    logits: Logits
+    feature: Float[Array, "hidden"]
+    rival: Int[Array, ""]
+    map_label: Map
+    map_rival: Map
+    map_pair: Map
+    map_positive: Map
+
+
+def evidence(model: Model, image: Image, label: Int[Array, ""]) -> Evidence:
+    """Explain one image for its label, its strongest rival, and the label against the rival.
+
+    The rival is the class with the highest logit but the label: the prediction, where that is
+    another class. One forward pass and one backward pass over three losses (label, rival, label
+    minus rival) give three complete maps and the positive map of the label.
+    """
+    which = jnp.arange(3)
+    walk = jax.vmap(partial(_explain, model, image, label))(which)
+    complete, positive = walk.state
+    # Logits and features do not depend on the loss: all three lanes hold the same.
+    logits, features = walk.logits[0], walk.features[0]
+    maps = [to_map(model.config, row) for row in (*complete, positive[0])]
+    feature = at_least_float32(features.mean(axis=0))
+    return Evidence(logits, feature, strongest_rival(logits, label), *maps)
+
+
+@jax.jit
+def evidence_batch(
+    model: Model, images: Float[Array, "batch height width channel"], labels: Int[Array, "batch"]
+) -> Evidence:
+    """`evidence` of a batch, compiled once per batch size."""
+    return over_images(partial(evidence, model), images, labels)
+
+
+def strongest_rival(logits: Logits, label: Int[Array, ""]) -> Int[Array, ""]:
+    """The class with the highest logit among all but `label`."""
+    others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+    return jnp.argmax(others).astype(jnp.int32)
+
+
+def _explain(model: Model, image: Array, label: Array, which: Array):
+    def fold(rows: tuple[Array, Array], attention: Array, gradient: Array):
+        heads, queries, tokens = attention.shape
+
+        def step(row: Array, weight: Array) -> Array:
+            weighted = (weight * attention).reshape(heads * queries, tokens)
+            return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
+
+        complete, positive = rows
+        return step(complete, gradient), step(positive, CORRECTIONS["positive"](gradient))
+
+    start = readout(model.config)
+    return walk_back(model, image, Partial(_loss, label, which), fold, (start, start))
+
+
+def _loss(label: Array, which: Array, logits: Array) -> Array:
+    rival = strongest_rival(lax.stop_gradient(logits), label)
+    first, second = logits[label], logits[rival]
+    return jnp.stack([first, second, first - second])[which]

@@ -1,0 +1,216 @@
+"""From a labelled folder to a ledger: decode ahead, explain in batches, write shard by shard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxattr import images
+from jaxattr.audit.dataset import Dataset
+from jaxattr.audit.evidence import Evidence, evidence_batch
+from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
+from jaxattr.errors import ImageError
+from jaxattr.types import Model, Preprocessing
+
+Row = dict[str, Any]
+
+
+class Decoded(NamedTuple):
+    """One image, normalised for the device, and what the ledger keeps of its file."""
+
+    image: np.ndarray
+    sha256: str
+    thumbnail: bytes
+
+
+def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any) -> Receipt:
+    """Say what identifies the run: model, folder, settings; nothing of the machine."""
+    from importlib.metadata import version
+
+    count = len(dataset.files)
+    return Receipt(
+        format=FORMAT,
+        version=version("jaxattr"),
+        model=model.name,
+        parameters=fingerprint(model),
+        labels=model.labels or tuple(str(i) for i in range(model.config.classes)),
+        grid=model.config.grid,
+        feature_size=model.config.hidden_size,
+        preprocessing=asdict(model.preprocessing),
+        images=str(dataset.root),
+        index=_index_hash(dataset),
+        count=count,
+        total=total,
+        # At most 4,096 files in the ledger, at least 64 images in each.
+        shard_size=max(64, 1 << (max(count, 1) - 1).bit_length() >> 12),
+        settings=settings,
+    )
+
+
+def gather(
+    model: Model,
+    dataset: Dataset,
+    ledger: Ledger,
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write every shard that the ledger lacks.
+
+    Args:
+        batch_size: images handed to the device at once; the ledger does not depend on it.
+        workers: decoding threads.
+        strict: raise on the first unreadable image, instead of noting it in the ledger.
+        progress: called with the number of images of each finished batch.
+
+    Raises:
+        ImageError: an image is unreadable and `strict` is set.
+    """
+    size = batch_size or default_batch_size()
+    missing = ledger.missing()
+    rows = _explained(model, dataset, _indices(ledger, missing), size, workers, strict, progress)
+    for number in missing:
+        ledger.write(number, list(islice(rows, len(_members(ledger, number)))))
+
+
+def default_batch_size() -> int:
+    """Images at once: few where they are explained one by one, many on an accelerator."""
+    return 8 if jax.default_backend() == "cpu" else 64
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.parameters):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _members(ledger: Ledger, number: int) -> range:
+    size = ledger.receipt.shard_size
+    return range(number * size, min((number + 1) * size, ledger.receipt.count))
+
+
+def _indices(ledger: Ledger, missing: list[int]) -> list[int]:
+    return [index for number in missing for index in _members(ledger, number)]
+
+
+def _explained(
+    model: Model,
+    dataset: Dataset,
+    indices: list[int],
+    size: int,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int], None],
+) -> Iterator[Row]:
+    """Rows in the order of `indices`; one batch is on the device while the next is decoded."""
+
+    def decode(index: int) -> Decoded:
+        return read(dataset.root, dataset.files[index], model.preprocessing)
+
+    # Twice a batch ahead: one on the device, one being filled.
+    stream = images.read_ahead(indices, decode, workers=workers, ahead=2 * size)
+    rows: list[tuple[Row, Decoded | None]] = []
+    pending: tuple[list[tuple[Row, Decoded | None]], Evidence | None] | None = None
+    waiting = 0
+    for index, result in zip(indices, stream, strict=True):
+        row: Row = {"index": index, "file": dataset.files[index], "error": ""}
+        row["label"] = int(dataset.targets[index])
+        if isinstance(result, ImageError):
+            if strict:
+                raise result
+            rows.append((row | {"error": str(result)}, None))
+        else:
+            rows.append((row, result))
+            waiting += 1
+        if waiting == size or index == indices[-1]:
+            launched = rows, _launch(model, rows, size)
+            if pending is not None:
+                yield from _finish(*pending, progress)
+            pending, rows, waiting = launched, [], 0
+    if pending is not None:
+        yield from _finish(*pending, progress)
+
+
+def _launch(model: Model, rows: list[tuple[Row, Decoded | None]], size: int) -> Evidence | None:
+    """Start a batch on the device, filled up to its compiled size with its own first image."""
+    good = [(row, decoded) for row, decoded in rows if decoded is not None]
+    if not good:
+        return None
+    batch = np.stack([decoded.image for _, decoded in good])
+    labels = np.asarray([row["label"] for row, _ in good], np.int32)
+    fill = size - len(good)
+    batch = np.concatenate([batch, np.repeat(batch[:1], fill, axis=0)])
+    labels = np.concatenate([labels, np.repeat(labels[:1], fill)])
+    return evidence_batch(model, jax.numpy.asarray(batch), jax.numpy.asarray(labels))
+
+
+def _finish(
+    rows: list[tuple[Row, Decoded | None]],
+    evidence: Evidence | None,
+    progress: Callable[[int], None],
+) -> Iterator[Row]:
+    values = jax.tree.map(np.asarray, evidence)
+    position = 0
+    for row, decoded in rows:
+        if decoded is None:
+            yield row
+            continue
+        one = jax.tree.map(lambda leaf, at=position: leaf[at], values)
+        yield row | _columns(one, decoded)
+        position += 1
+    progress(len(rows))
+
+
+def _columns(one: Evidence, decoded: Decoded) -> Row:
+    columns: Row = {
+        "sha256": decoded.sha256,
+        "thumbnail": decoded.thumbnail,
+        "prediction": int(one.logits.argmax()),
+        "rival": int(one.rival),
+        "logits": one.logits.astype(np.float32),
+        "feature": one.feature.astype(np.float32),
+    }
+    for name in MAPS:
+        values, scale = pack(np.asarray(getattr(one, name), np.float64).ravel())
+        columns[name], columns[name.replace("map", "scale")] = values, scale
+    return columns
+
+
+def read(root: Path, file: str, preprocessing: Preprocessing) -> Decoded:
+    """Read, hash, decode, fit and normalise one file; runs in the decoding threads.
+
+    Raises:
+        ImageError: the file cannot be read or decoded; names it relative to the root, so that the
+            ledger does not depend on where the folder lies.
+    """
+    content = images.read_bytes(root / file, name=file)
+    try:
+        pixels = images.fit(images.decode(content, name=file), preprocessing)
+    except ImageError as error:
+        text = str(error)
+        raise ImageError(text if text.startswith(file) else f"{file}: {text}") from None
+    normalized = images.normalize(pixels, preprocessing)
+    digest = hashlib.sha256(content).hexdigest()
+    return Decoded(normalized, digest, images.thumbnail(pixels))
+
+
+def _index_hash(dataset: Dataset) -> str:
+    digest = hashlib.sha256()
+    for file, target in zip(dataset.files, dataset.targets, strict=True):
+        path = dataset.root / file
+        length = path.stat().st_size if path.exists() else -1
+        digest.update(f"{file}\0{length}\0{int(target)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,200 @@
+"""Reference vectors from the methods' authors, as models and tensors.
+
+Every `group*.safetensors` in the golden folder whose metadata describe a ViT classifier is used,
+whatever its sizes; files of other networks (CLIP) are left to the methods that need them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from conftest import GOLDEN
+from jax.tree_util import Partial
+from safetensors import safe_open
+
+from jaxattr import losses
+from jaxattr.gradients import attention_gradients
+from jaxattr.methods import METHODS
+from jaxattr.models.convert import from_tensors
+from jaxattr.rollout import CORRECTIONS, corrected, rollout
+from jaxattr.types import Model, ViTConfig
+from jaxattr.vit import forward
+
+# The golden keys that belong to the model, the five methods and the losses, without their `64`.
+KEYS = (
+    "logits",
+    "attentions",
+    "attn_grads",
+    "map/gae",
+    "map/raw_attention_last",
+    "map/rollout_abnar",
+    *(f"map/rollout_chefer/start{start}" for start in range(3)),
+    "seed/rollout_eq1",
+    *(
+        f"{seed}/{kind}{loss}"
+        for seed in ("seed", "seedlow")
+        for kind in (
+            *(f"{row}{kind}/" for row in ("", "row_") for kind in CORRECTIONS),
+            "attn_grads/",
+        )
+        for loss in ("logit", "eq8", "diff", "ratio")
+    ),
+    "seed/loss_values",
+    "seedlow/loss_values",
+)
+PRECISIONS = ("float32", "float64")
+LOSSES = ("logit", "eq8", "diff", "ratio")
+START_LAYERS = 3
+
+
+class Reference(NamedTuple):
+    """One file: its tensors by name, and its network's sizes."""
+
+    tensors: dict[str, np.ndarray]
+    config: ViTConfig
+
+    def model(self, dtype: str) -> Model:
+        """The network in one precision."""
+        weights = {
+            name.removeprefix("weights/"): tensor.astype(dtype)
+            for name, tensor in self.tensors.items()
+            if name.removeprefix("weights/").startswith(("vit.", "classifier."))
+        }
+        config = replace(self.config, dtype=dtype)
+        return Model(from_tensors(weights, config), config)
+
+
+def files() -> list[Path]:
+    """All classifier files of the golden folder."""
+    return [path for path in sorted(GOLDEN.glob("group*.safetensors")) if _metadata(path)]
+
+
+@cache
+def names(path: Path) -> tuple[str, ...]:
+    """The keys of one file."""
+    with safe_open(path, "np") as file:
+        return tuple(file.keys())
+
+
+@cache
+def read(path: Path) -> Reference:
+    """Read one file."""
+    entries = json.loads(_metadata(path))
+
+    def entry(*names: str) -> Any:
+        return next(entries[name] for name in names if name in entries)
+
+    def pair(value: Any) -> tuple[int, int]:
+        return (value, value) if isinstance(value, int) else tuple(value)
+
+    config = ViTConfig(
+        image_size=pair(entry("image", "image_size")),
+        patch_size=pair(entry("patch", "patch_size")),
+        hidden_size=entry("dim", "hidden_size"),
+        layers=entry("depth", "num_hidden_layers"),
+        heads=entry("heads", "num_attention_heads"),
+        mlp_size=entry("mlp", "intermediate_size"),
+        classes=entry("classes", "num_labels"),
+        layer_norm_epsilon=entry("eps", "layer_norm_eps"),
+    )
+    with safe_open(path, "np") as file:
+        return Reference({name: file.get_tensor(name) for name in file.keys()}, config)  # noqa: SIM118
+
+
+@cache
+def computed(path: Path, dtype: str) -> dict[str, np.ndarray]:
+    """Everything of ours that a golden key names, under that key, without its `64`."""
+    reference = read(path)
+    with jax.enable_x64(dtype == "float64"):
+        model = reference.model(dtype)
+        images = reference.tensors["pixel_values"].transpose(0, 2, 3, 1).astype(dtype)
+        logits, taps = jax.jit(jax.vmap(forward, in_axes=(None, 0)))(model, images)
+        ours = {"logits": logits, "attentions": taps.attention}
+        targets = reference.tensors["targets"]
+        if not any(name.startswith("seed") for name in reference.tensors):
+            return {name: np.asarray(value) for name, value in ours.items()}
+        ours |= _attributions(model, images, targets, "seed")
+        ours |= {
+            "attn_grads": ours["seed/attn_grads/logit"],
+            "map/gae": ours["seed/positive/logit"],
+        }
+        ours |= _class_agnostic(model, images, targets)
+        if "seedlow_targets" in reference.tensors:
+            low = _attributions(model, images, reference.tensors["seedlow_targets"], "seedlow")
+            ours |= low
+        return {name: np.asarray(value) for name, value in ours.items()}
+
+
+def _attributions(model: Model, images: Any, targets: Any, prefix: str) -> dict[str, Any]:
+    """All losses as one batch axis, so that each method is compiled once."""
+    first, second = np.broadcast_arrays(targets[..., None], targets[:, ::-1, None])
+    which = np.arange(len(LOSSES))
+    loss = jax.vmap(jax.vmap(jax.vmap(_any_loss), in_axes=(0, 0, None)), in_axes=(0, 0, None))(
+        *(np.repeat(x, len(LOSSES), axis=-1) for x in (first, second)), which
+    )
+    gradients = _batched(attention_gradients)(model, images, loss)
+    call = jax.vmap(jax.vmap(jax.vmap(lambda one, logits: one(logits))))
+    found: dict[str, Any] = {f"{prefix}/loss_values": call(loss, gradients.logits)}
+    for kind, method in ((kind, METHODS[kind].function) for kind in CORRECTIONS):
+        maps = _batched(method)(model, images, loss)
+        row = lambda a, g, kind=kind: rollout(corrected(a, g, kind))  # noqa: E731
+        rows = jax.jit(jax.vmap(jax.vmap(jax.vmap(row))))(gradients.attention, gradients.gradient)
+        for i, name in enumerate(LOSSES):
+            found[f"{prefix}/{kind}/{name}"] = maps[:, :, i].reshape(*targets.shape, -1)
+            found[f"{prefix}/row_{kind}/{name}"] = rows[:, :, i]
+            found[f"{prefix}/attn_grads/{name}"] = gradients.gradient[:, :, i]
+    return found
+
+
+def _any_loss(first: Any, second: Any, which: Any) -> Partial:
+    return Partial(_choose, _made(first, second), which)
+
+
+def _made(first: Any, second: Any) -> list[Any]:
+    return [
+        losses.target_logit(first),
+        losses.relative_difference(first, second),
+        losses.difference(first, second),
+        losses.ratio(first, second),
+    ]
+
+
+def _choose(made: list[Any], which: Any, logits: Any) -> Any:
+    return jnp.stack([loss(logits) for loss in made])[which]
+
+
+def _batched(function: Any) -> Any:
+    """Over losses, targets and images; jitted once."""
+    over_losses = jax.vmap(function, in_axes=(None, None, 0))
+    over_targets = jax.vmap(over_losses, in_axes=(None, None, 0))
+    return jax.jit(jax.vmap(over_targets, in_axes=(None, 0, 0)))
+
+
+def _class_agnostic(model: Model, images: Any, targets: Any) -> dict[str, Any]:
+    """Maps that do not depend on the loss, repeated over the targets as the vectors are."""
+
+    def of(name: str, **options: Any) -> np.ndarray:
+        method = partial(METHODS[name].function, **options)
+        maps = jax.jit(jax.vmap(method, in_axes=(None, 0, None)))(
+            model, images, losses.target_logit(0)
+        )
+        return np.repeat(np.asarray(maps).reshape(len(images), 1, -1), targets.shape[1], axis=1)
+
+    found = {"map/raw_attention_last": of("raw_attention"), "seed/rollout_eq1": of("rollout")}
+    for start in range(min(START_LAYERS, model.config.layers)):
+        # Chefer's and Abnar's rows are normalised: exactly a factor of two a layer.
+        scale = 2 ** (model.config.layers - start)
+        found[f"map/rollout_chefer/start{start}"] = of("rollout", start_layer=start) / scale
+    return found | {"map/rollout_abnar": found["map/rollout_chefer/start0"]}
+
+
+def _metadata(path: Path) -> str:
+    with safe_open(path, "np") as file:
+        return (file.metadata() or {}).get("config", "")

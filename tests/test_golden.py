@@ -1,0 +1,85 @@
+"""The five methods, their gradients and losses against the authors' own code."""
+
+from __future__ import annotations
+
+import golden
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import GOLDEN
+
+from jaxattr import losses
+
+pytestmark = pytest.mark.outside
+
+FILES = golden.files() if GOLDEN.is_dir() else []
+TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
+PLAIN = ("logits", "attentions")
+
+
+def _keys(path) -> list[str]:
+    names = {name.replace("64/", "/").removesuffix("64") for name in golden.names(path)}
+    return [name for name in golden.KEYS if name in names]
+
+
+CASES = [
+    pytest.param(path, dtype, name, id=f"{path.stem}-{dtype}-{name}")
+    for path in FILES
+    for dtype in golden.PRECISIONS
+    for name in _keys(path)
+]
+
+
+def test_golden_folder_is_there() -> None:
+    if not FILES:
+        pytest.skip(f"no group*.safetensors in JAXATTR_GOLDEN ({GOLDEN})")
+    assert len(CASES) >= 4 * len(FILES)
+
+
+@pytest.mark.parametrize(("path", "dtype", "name"), CASES)
+def test_golden(path, dtype, name) -> None:
+    tensors = golden.read(path).tensors
+    head, slash, rest = name.partition("/")
+    # The float64 reference where there is one; else the authors' float32.
+    key = f"{head}64{slash}{rest}"
+    wide = key in tensors
+    reference = tensors[key if wide else name].astype(np.float64)
+    ours = golden.computed(path, dtype)[name].astype(np.float64)
+    assert ours.shape == reference.shape
+    tolerance = TOLERANCE[dtype] if wide else 1e-5
+    if name in PLAIN:
+        tolerance = min(tolerance, 1e-5)
+    # Relative to the largest entry of each image and target: the vectors' own convention.
+    axes = tuple(range(1 if name in PLAIN else 2, reference.ndim))
+    largest = np.abs(reference).max(axis=axes, keepdims=True)
+    error = np.abs(ours - reference).max(axis=axes, keepdims=True) / largest
+    assert error.max() <= tolerance, f"{error.max():.2e} of the largest entry"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden_guidance(path) -> None:
+    """Where `is_guiding` is false for two negative logits, Eq. 8 inverts the map, as documented."""
+    tensors = golden.read(path).tensors
+    if "seedlow_targets" not in tensors:
+        pytest.skip("this file has no vectors for negative logits")
+    targets = tensors["seedlow_targets"]
+    logits = jnp.asarray(tensors["logits"])
+    first, second = (
+        np.take_along_axis(tensors["logits"], targets[:, k : k + 1], 1)[:, 0] for k in (0, 1)
+    )
+    guiding = [
+        bool(losses.is_guiding(row, *pair)) for row, pair in zip(logits, targets, strict=True)
+    ]
+    assert guiding == [bool(a > 0 and b > 0) for a, b in zip(first, second, strict=True)]
+    assert not any(guiding)
+    ours = golden.computed(path, "float64")
+    correlation = [
+        np.corrcoef(a, b)[0, 1]
+        for a, b in zip(
+            ours["seedlow/complete/eq8"].reshape(-1, ours["seedlow/complete/eq8"].shape[-1]),
+            ours["seedlow/complete/diff"].reshape(-1, ours["seedlow/complete/diff"].shape[-1]),
+            strict=True,
+        )
+    ]
+    # 15 of 16 pairs in the two files of group A: one logit near zero is the exception.
+    assert np.mean(np.asarray(correlation) < -0.5) >= 0.8
