@@ -21,11 +21,11 @@ from jaxattr.audit.statistics import Shares
 
 KEPT = 20
 """Rivals kept per image; the rest counts as zero."""
-CALIBRATED_ON = 20_000
+CALIBRATED_ON = 10_000
 """Images that temperatures are fitted on, evenly spaced when there are more."""
 DISCRIMINANT_IMAGES = 10
 """Images that every class must have for the discriminant to be used."""
-_CHUNK = 1024
+_CHUNK = 512
 
 Result = TypeVar("Result")
 
@@ -120,16 +120,17 @@ class _Reader(NamedTuple):
     label: np.ndarray
     fold: np.ndarray
 
-    def chunks(self, *, features: bool = True) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Logits of the classes present and features, with the images' positions."""
+    def chunks(self, every: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Positions, logits of the classes present and features, of all images or every nth."""
         start = 0
-        columns = ("logits", "feature") if features else ("logits",)
-        for shard in self.ledger.iterate(*columns):
-            for first in range(0, len(shard["logits"]), _CHUNK):
-                part = {name: value[first : first + _CHUNK] for name, value in shard.items()}
-                at = slice(start, start + len(part["logits"]))
-                start = at.stop
-                yield at, part["logits"][:, self.classes], part.get("feature", part["logits"])
+        for shard in self.ledger.iterate("logits", "feature"):
+            rows = np.arange(len(shard["logits"]))
+            rows = rows[(start + rows) % every == 0]
+            for first in range(0, len(rows), _CHUNK):
+                part = rows[first : first + _CHUNK]
+                logits = shard["logits"][part[:, None], self.classes]
+                yield start + part, logits, shard["feature"][part]
+            start += len(shard["logits"])
 
 
 def _discriminant(reader: _Reader) -> cal.Discriminant:
@@ -139,23 +140,23 @@ def _discriminant(reader: _Reader) -> cal.Discriminant:
     return cal.fit_discriminant(sums)
 
 
-_Scores = Callable[[slice, np.ndarray, np.ndarray], np.ndarray]
+_Scores = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _calibrated(
     reader: _Reader, discriminant: cal.Discriminant | None
 ) -> tuple[cal.Calibration, cal.Calibration, _Scores]:
-    def own(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    def own(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return logits
 
     if discriminant is None:
         (model,) = _fit(reader, own)
         return model, model, own
 
-    def other(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    def other(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return discriminant.scores(feature, reader.fold[at])
 
-    def both(at: slice, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    def both(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return cal.combine(logits, other(at, logits, feature), temperatures)
 
     model, linear = _fit(reader, own, other)
@@ -165,16 +166,15 @@ def _calibrated(
 
 
 def _fit(reader: _Reader, *scores: _Scores) -> list[cal.Calibration]:
-    every = -(-len(reader.label) // CALIBRATED_ON)
+    every = max(1, -(-len(reader.label) // CALIBRATED_ON))
     tables: list[list[np.ndarray]] = [[] for _ in scores]
-    for at, logits, feature in reader.chunks():
-        taken = np.arange(at.start, at.stop) % max(every, 1) == 0
+    for at, logits, feature in reader.chunks(every):
         for table, score in zip(tables, scores, strict=True):
-            table.append(cal.tabulate(score(at, logits, feature)[taken], reader.label[at][taken]))
+            table.append(cal.tabulate(score(at, logits, feature), reader.label[at]))
     return [cal.fit_table(np.concatenate(table), len(reader.classes)) for table in tables]
 
 
-def _keep(result: Posterior, at: slice, logits: np.ndarray, p: np.ndarray) -> None:
+def _keep(result: Posterior, at: np.ndarray, logits: np.ndarray, p: np.ndarray) -> None:
     label, rows = result.label[at], np.arange(len(p))
     np.add.at(result.correct, label, (logits.argmax(axis=1) == label).astype(np.int64))
     result.label_probability[at] = p[rows, label]
