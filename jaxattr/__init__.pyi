@@ -1,7 +1,9 @@
 from . import gradients as gradients
 from . import images as images
+from . import labels as labels
 from . import losses as losses
 from . import methods as methods
+from . import scenes as scenes
 from .errors import CheckpointError as CheckpointError
 from .errors import DatasetError as DatasetError
 from .errors import ImageError as ImageError
@@ -22,3 +24,4 @@ from .types import Taps as Taps
 from .types import ViTConfig as ViTConfig
 from .vit import forward as forward
 from .vit import initialize as initialize
+from .vit import predict as predict

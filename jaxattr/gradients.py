@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Logits, Loss, Map, Model, Taps, ViTConfig
-from jaxattr.vit import Block, ViT, check_image, forward
+from jaxattr.vit import ViT, apply, apply_block, check_image, forward, read_queries
 
 
 class AttentionGradients(NamedTuple):
@@ -90,24 +90,20 @@ def walk_back(
     c = model.config
     check_image(c, image)
     check_start_layer(c, start_layer)
-    x = _apply(model, ViT.embed, image)
+    x = apply(model, ViT.embed, image)
     backward, attentions = [], []
     for layer in range(c.layers):
-        block = partial(_block, model, layer)
         if layer < start_layer:
-            x, _ = block(x, None)
+            x, _ = apply_block(model, layer, x)
             continue
-        last = layer == c.layers - 1 and c.pooling == "class_token"
-        queries = c.prefix_tokens if last else c.tokens
+        queries = read_queries(c, layer)
+        block = partial(_block, model, layer, queries)
         zeros = jnp.zeros((c.heads, queries, c.tokens), c.dtype)
-        block = partial(block, queries=queries)
         x, block_vjp, attention = jax.vjp(block, x, zeros, has_aux=True)
         backward.append(block_vjp)
         attentions.append(attention)
-    features = _apply(model, ViT.features, x)
-    logits, head_vjp = jax.vjp(
-        lambda x: _apply(model, ViT.classify, _apply(model, ViT.features, x)), x
-    )
+    features = apply(model, ViT.features, x)
+    logits, head_vjp = jax.vjp(partial(_classify, model), x)
     (cotangent,) = head_vjp(jax.grad(loss)(logits))
     while backward:
         cotangent, gradient = backward.pop()(cotangent)
@@ -172,15 +168,10 @@ def check_start_layer(config: ViTConfig, start_layer: int) -> None:
         )
 
 
-def _apply(model: Model, method: Callable[..., Any], *arguments: Any) -> Any:
-    return ViT(model.config).apply({"params": model.parameters}, *arguments, method=method)
-
-
-def _block(
-    model: Model, layer: int, x: Array, added: Array | None, *, queries: int | None = None
-) -> tuple[Array, Array]:
-    c = model.config
-    block = Block(c, queries=None if queries == c.tokens else queries)
-    variables = {"params": model.parameters[f"blocks_{layer}"]}
-    x, taps = block.apply(variables, x, Taps(attention=added), Taps())
+def _block(model: Model, layer: int, queries: int, x: Array, added: Array) -> tuple[Array, Array]:
+    x, taps = apply_block(model, layer, x, Taps(attention=added), queries=queries)
     return x, taps.attention
+
+
+def _classify(model: Model, x: Array) -> Array:
+    return apply(model, ViT.classify, apply(model, ViT.features, x))

@@ -216,6 +216,49 @@ def forward(
     return logits, taps
 
 
+def predict(model: Model, image: Image, *, rules: Rules = Rules()) -> Logits:  # noqa: B008
+    """Only the logits of one image.
+
+    As `forward` gives them, but without the rows of the last block that nobody reads.
+    """
+    check_image(model.config, image)
+    x = apply(model, ViT.embed, image, rules=rules)
+    for layer in range(model.config.layers):
+        x, _ = apply_block(model, layer, x, queries=read_queries(model.config, layer), rules=rules)
+    return apply(model, ViT.classify, apply(model, ViT.features, x, rules=rules), rules=rules)
+
+
+def apply(
+    model: Model,
+    method: Callable[..., Any],
+    *arguments: Any,
+    rules: Rules = Rules(),  # noqa: B008
+) -> Any:
+    """Run one piece of the network: `ViT.embed`, `ViT.features` or `ViT.classify`."""
+    return ViT(model.config, rules).apply({"params": model.parameters}, *arguments, method=method)
+
+
+def apply_block(
+    model: Model,
+    layer: int,
+    x: Array,
+    add: Taps = Taps(),  # noqa: B008
+    *,
+    queries: int | None = None,
+    rules: Rules = Rules(),  # noqa: B008
+) -> tuple[Array, Taps]:
+    """One block: `[token, hidden]` in, `[queries, hidden]` and its taps out."""
+    c = model.config
+    block = Block(c, rules, None if queries == c.tokens else queries)
+    return block.apply({"params": model.parameters[f"blocks_{layer}"]}, x, add, Taps())
+
+
+def read_queries(config: ViTConfig, layer: int) -> int:
+    """How many tokens of a block are read later: in the last, only those that the head reads."""
+    last = layer == config.layers - 1 and config.pooling == "class_token"
+    return config.prefix_tokens if last else config.tokens
+
+
 def initialize(config: ViTConfig, key: PRNGKeyArray, **fields: Any) -> Model:
     """Make a `Model` with random parameters; `fields` are the other fields of `Model`."""
     empty = [Taps()] * config.layers

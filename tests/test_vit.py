@@ -11,7 +11,7 @@ import pytest
 
 from jaxattr.nonlinear import gelu, normalize, softmax
 from jaxattr.types import Rules, Taps
-from jaxattr.vit import forward, initialize
+from jaxattr.vit import forward, initialize, predict
 
 RUN = jax.jit(forward)
 
@@ -159,3 +159,12 @@ def test_the_model_is_a_pytree_of_its_parameters(tiny_model) -> None:
     doubled = jax.tree.map(lambda leaf: leaf * 2, tiny_model)
     assert doubled.config == tiny_model.config
     assert doubled.labels == tiny_model.labels
+
+
+@pytest.mark.parametrize("changes", [{}, {"distilled": True}, {"pooling": "mean"}], ids=str)
+def test_predict_gives_the_logits_of_forward(changes, tiny_config, tiny_images) -> None:
+    model = initialize(replace(tiny_config, **changes), jax.random.key(0))
+    expected, _ = RUN(model, tiny_images[0])
+    np.testing.assert_allclose(
+        jax.jit(predict)(model, tiny_images[0]), expected, rtol=1e-5, atol=1e-6
+    )
