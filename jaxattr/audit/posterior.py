@@ -167,7 +167,8 @@ def _calibrated(
 
 def _fit(reader: _Reader, *scores: _Scores) -> list[cal.Calibration]:
     every = max(1, -(-len(reader.label) // CALIBRATED_ON))
-    tables: list[list[np.ndarray]] = [[] for _ in scores]
+    nothing = np.zeros((0, len(cal.TEMPERATURES)))  # of a folder in which nothing can be read
+    tables: list[list[np.ndarray]] = [[nothing] for _ in scores]
     for at, logits, feature in reader.chunks(every):
         for table, score in zip(tables, scores, strict=True):
             table.append(cal.tabulate(score(at, logits, feature), reader.label[at]))

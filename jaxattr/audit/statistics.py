@@ -100,7 +100,7 @@ def maximize_ratio(
     for _ in range(_STEPS if rising.any() else 0):
         middle = (low + high) / 2
         term = ratio / (1 + middle[column] * ratio)
-        with np.errstate(divide="ignore"):  # the upper end may round to 1
+        with np.errstate(divide="ignore", invalid="ignore"):  # where n_b = 0
             falling = np.bincount(column, term, classes) < counts / (1 - middle)
         low, high = np.where(falling, low, middle), np.where(falling, middle, high)
     rate = np.where(rising, low, 0.0)

@@ -149,3 +149,137 @@ def test_findings_are_sorted_and_the_same_again(planted):
     again = read_ledger(ledger.folder)
     assert findings_json(found, ledger) == findings_json(find(again), again)
     assert findings_csv(found, ledger) == findings_csv(find(again), again)
+
+
+def test_exports_name_classes_and_files_and_hold_no_nan(planted):
+    ledger = planted[0]
+    found = find(ledger)
+    content = json.loads(findings_json(found, ledger))
+    assert content["schema"] == "jaxattr.findings"
+    assert content["schema_version"] == 1
+    assert len(content["findings"]) == len(found)
+    assert [entry["file"] for entry in content["skipped"]] == ["00007, ü.png", "00100, ü.png"]
+    first = content["findings"][0]
+    assert first["kind"] == "contaminated_pair"
+    assert first["classes"][0] == {"index": 2, "label": "class 02"}
+    assert first["images"][0]["file"] == f"{first['images'][0]['index']:05d}, ü.png"
+    assert first["score"] == float(f"{found[0].score:.6g}")
+    rows = list(csv.reader(io.StringIO(findings_csv(found, ledger))))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(found) + 1
+    assert rows[1][COLUMNS.index("labels")] == "class 02;class 05"
+    # not even a finding of nothing but special values gets NaN into the file
+    strange = found[0]._replace(score=float("nan"), effect=float("inf"), extra={"x": np.float32(1)})
+    entry = json.loads(findings_json([strange], ledger))["findings"][0]
+    assert entry["score"] is None
+    assert entry["extra"] == {"x": 1.0}
+
+
+def test_evidence_says_where_and_whether_it_is_localised(planted):
+    found = FINDERS["mislabelled_image"](planted[0])
+    assert {one.extra["localised"] for one in found} == {True, False}
+    for one in found:
+        top, left, bottom, right = one.extra["box"]
+        if one.images[0] % 2:  # drawn with its negative part in the top left corner
+            assert one.extra["localised"]
+            assert (top, left, bottom, right) == (0, 0, 2, 2)
+            assert one.extra["share"] == 1.0
+        else:
+            assert not one.extra["localised"]
+            assert one.extra["localisation_p_value"] == 1.0
+        assert one.extra["of"] == len(found)
+        assert one.extra["omitted"] == 0
+        if not one.extra["certified"]:
+            assert one.severity != "high"
+            assert one.q_value is None
+            assert "Ranked only" in one.detail
+
+
+def test_clean_and_noisy_labels_raise_no_pair(tmp_path: Path):
+    """Ten sets without a defect: labels of their own posterior, and with uniform noise."""
+    alarms = 0
+    for seed in range(5):
+        truth, logits, feature = gaussians(8, 60, seed=seed)
+        rng = np.random.default_rng(seed)
+        label = np.where(rng.random(len(truth)) < 0.15, rng.integers(0, 8, len(truth)), truth)
+        for name, labels in (("clean", truth), ("noisy", label)):
+            ledger = write(tmp_path / f"{name}{seed}", labels, logits, feature)
+            alarms += len(pair_tests(ledger).accepted)
+            noise = posterior(ledger).final.estimated_noise
+            assert noise == pytest.approx(0.15 if name == "noisy" else 0.0, abs=0.06)
+    assert alarms == 0
+
+
+def test_planted_pairs_are_found_with_the_rate_in_the_interval(tmp_path: Path):
+    found, covered, false = 0, 0, 0
+    for seed in range(6):
+        truth, logits, feature = gaussians(8, 60, seed=10 + seed)
+        label = move(truth, 1, 4, 0.15, seed)
+        ledger = write(tmp_path / str(seed), label, logits, feature)
+        for pair in pair_tests(ledger).accepted:
+            hit = (pair.label, pair.source) == (4, 1)
+            found, false = found + hit, false + (not hit)
+            covered += hit and pair.interval[0] <= 0.15 <= pair.interval[1]
+    assert found >= 5
+    assert false == 0
+    assert covered >= found - 1
+
+
+@pytest.mark.parametrize("kind", ["permuted labels", "random head"])
+def test_a_model_that_knows_nothing_is_refused(kind: str, tmp_path: Path):
+    truth, logits, feature = gaussians(8, 40, seed=0)
+    rng = np.random.default_rng(1)
+    if kind == "permuted labels":
+        truth = rng.permutation(truth)
+    else:
+        logits = (feature @ rng.normal(size=(16, 8)) * 0.05).astype(np.float32)
+    (only,) = find(write(tmp_path, truth, logits, feature))
+    assert only.kind == "unknown_class"
+    assert only.severity == "low"
+    assert "guessing" in only.detail
+
+
+def test_one_class_that_the_model_does_not_know_is_left_out(tmp_path: Path):
+    truth, logits, feature = gaussians(8, 40, seed=0)
+    logits[:, 3] -= 20  # never predicted
+    found = find(write(tmp_path, truth, logits, feature))
+    (unknown,) = [one for one in found if one.kind == "unknown_class"]
+    assert unknown.classes == (3,)
+    assert unknown.effect == 0
+    assert all(one.classes[0] != 3 for one in found if one.kind == "mislabelled_image")
+    assert all(3 not in one.classes for one in found if one.kind == "contaminated_pair")
+
+
+def test_small_and_odd_folders(tmp_path: Path):
+    """One image a class, one class only, outputs that no image carries, nothing readable."""
+    truth, logits, feature = gaussians(8, 1, seed=0)
+    ledger = write(tmp_path / "one", truth, logits, feature)
+    assert not posterior(ledger).discriminant
+    assert all(one.kind == "mislabelled_image" for one in find(ledger))
+    truth, logits, feature = gaussians(8, 30, seed=0)
+    single = write(tmp_path / "single", np.full(60, 2), logits[:60], feature[:60])
+    assert pair_tests(single).tests == 0
+    json.loads(findings_json(find(single), single))
+    some = truth < 3
+    part = write(tmp_path / "part", truth[some], logits[some], feature[some])
+    assert posterior(part).classes.tolist() == [0, 1, 2]
+    assert pair_tests(part).tests == 6
+    outside = [one.extra["rival_in_folder"] for one in FINDERS["mislabelled_image"](part)]
+    assert not all(outside)
+    nothing = write(tmp_path / "nothing", truth[:2], logits[:2], feature[:2], bad=(0, 1))
+    assert find(nothing) == []
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """K = 300: three times the images cost a few hundred bytes each, not their logits."""
+    monkeypatch.setattr("jaxattr.audit.posterior.CALIBRATED_ON", 1000)
+    peaks = []
+    for each in (10, 10, 30):  # the first pays for imports
+        truth, logits, feature = gaussians(300, each, seed=0)
+        folder = tmp_path / f"{len(peaks)}"
+        ledger = write(folder, truth, logits, feature, shard=100)
+        tracemalloc.start()
+        assert posterior(ledger).discriminant
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 6000 * 400  # logits alone would be 6000 * 1200
