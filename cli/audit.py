@@ -125,10 +125,10 @@ def audit(
     with progress_bar(receipt.count, done, quiet=quiet) as advance:
         options = {"batch_size": batch_size, "workers": workers, "strict": strict}
         gather(loaded, dataset, ledger, progress=advance, **options)
+    _say_skipped(ledger)
     note("Looking for findings ...", quiet=quiet)
     findings, summary = find(ledger), summarize(ledger)
     report = write_results(ledger, summary, findings)
-    _say_skipped(ledger)
     click.echo(_overview(ledger, findings))
     click.echo(f"\nReport: {report}")
     if _fails(findings, fail_on):
@@ -219,7 +219,13 @@ def _left(ledger: Ledger) -> int:
 
 
 def _say_skipped(ledger: Ledger) -> None:
+    from jaxattr.errors import ImageError
+
     skipped = ledger.skipped()
+    if len(skipped) == ledger.receipt.count:
+        raise ImageError(
+            f"none of the {len(skipped)} images can be read, the first because: {skipped[0][1]}"
+        )
     for _, reason in skipped[:SHOWN_SKIPPED]:
         warn(f"skipped {reason}")
     if len(skipped) > SHOWN_SKIPPED:

@@ -232,7 +232,7 @@ def pack(values: np.ndarray) -> tuple[np.ndarray, float]:
     return np.round(values / scale).astype(np.int8), scale
 
 
-def unpack(packed: np.ndarray, scale: float) -> np.ndarray:
+def unpack(packed: np.ndarray, scale: float | np.floating) -> np.ndarray:
     """The inverse of `pack`, float32."""
     return packed.astype(np.float32) * np.float32(scale)
 
