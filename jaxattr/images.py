@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -194,13 +195,15 @@ def _decode(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
         with Image.open(file, formats=formats) as image:
             limit = Image.MAX_IMAGE_PIXELS  # once more, in case the host program ignores warnings
             if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError
+                raise Image.DecompressionBombError(f"({image.width * image.height} pixels)")
             image.load()
             return _rgb(_upright(image), name)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"\d+", str(error))  # Pillow's message begins with the size
         raise ImageError(
-            f"{name}: larger than {Image.MAX_IMAGE_PIXELS} pixels, refused as a possible "
-            "decompression bomb; scale it down or leave it out"
+            f"{name}: {count[0] if count else 'too many'} pixels, more than "
+            f"{Image.MAX_IMAGE_PIXELS}, refused as a possible decompression bomb; scale it down or "
+            "leave it out"
         ) from None
     except Image.UnidentifiedImageError:
         raise ImageError(

@@ -249,7 +249,7 @@ BAD_IMAGES = {
     "truncated.jpg": "truncated",
     "empty.jpg": "0 bytes",
     "text.jpg": "text.jpg",
-    "bomb.png": "50000",
+    "bomb.png": "2500000000 pixels",
 }
 
 
