@@ -8,21 +8,27 @@ of a map's absolute sum.
 
 from __future__ import annotations
 
-import heapq
-import io
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.running import (
+    PHOTO,
+    Best,
+    cosine,
+    log_softmax,
+    lot,
+    margins,
+    small_photo,
+    unit_maps,
+)
 
 STRIP = 8
 RIVALS = 3
 BINS = 10
-PHOTO = 48
-"""Side of a class's mean photo in pixels."""
 _PHOTOS = 32
 _SAMPLE = 2000
 _CANDIDATES = 3 * STRIP
@@ -31,7 +37,7 @@ _CANDIDATES = 3 * STRIP
 class ClassSummary(NamedTuple):
     """What the ledger says about the images that are labelled as one class."""
 
-    index: int
+    class_index: int
     images: int
     correct: int
     label_probability: float
@@ -68,7 +74,7 @@ class ClassSummary(NamedTuple):
 class Member(NamedTuple):
     """An image in the strip of a pair."""
 
-    index: int
+    image: int
     margin: float
     """Logit of the label minus logit of the rival."""
     agreement: float
@@ -123,7 +129,7 @@ def summarize(ledger: Ledger) -> Summary:
     for shard in ledger.iterate(*_Classes.columns):
         classes.add(shard)
     found = classes.finish()
-    wanted = [(one.index, rival) for one in found.values() for rival in one.rivals]
+    wanted = [(one.class_index, rival) for one in found.values() for rival in one.rivals]
     return Summary(
         images=int(present.sum()),
         skipped=tuple(ledger.skipped()),
@@ -145,36 +151,16 @@ def summarize_pairs(
         return {}
     for shard in ledger.iterate("index", "label", "rival", "logits", "map_pair"):
         members = np.arange(len(shard["index"]))
-        margins = _margins(shard)
-        probabilities = np.exp(_log_softmax(shard["logits"]))[members, shard["rival"]]
-        units = _unit_maps(shard["map_pair"])
+        margin = margins(shard)
+        probabilities = np.exp(log_softmax(shard["logits"]))[members, shard["rival"]]
+        units = unit_maps(shard["map_pair"])
         for i, pair in enumerate(
             zip(shard["label"].tolist(), shard["rival"].tolist(), strict=True)
         ):
             if pair in wanted:
                 index = int(shard["index"][i])
-                wanted[pair].add(index, float(margins[i]), float(probabilities[i]), units[i])
+                wanted[pair].add(index, float(margin[i]), float(probabilities[i]), units[i])
     return {key: pair.finish(*key) for key, pair in wanted.items() if pair.images}
-
-
-class _Best:
-    """The `size` items with the highest scores; among equals those with the lowest index."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.heap: list[tuple[float, int, Any]] = []
-
-    def add(self, score: float, index: int, item: Any = None) -> None:
-        entry = (score, -index, item)  # indices differ, so items are never compared
-        if len(self.heap) < self.size:
-            heapq.heappush(self.heap, entry)
-        elif entry[:2] > self.heap[0][:2]:
-            heapq.heapreplace(self.heap, entry)
-
-    def sorted(self) -> list[tuple[float, int, Any]]:
-        """Score, index and item, best first."""
-        ordered = sorted(self.heap, key=lambda entry: entry[:2], reverse=True)
-        return [(score, -negative, item) for score, negative, item in ordered]
 
 
 class _Classes:
@@ -199,34 +185,34 @@ class _Classes:
         self.decoded = np.zeros(count, np.int64)
         self.bins = np.zeros((BINS, 3))
         self.top5 = 0
-        self.best = [_Best(STRIP) for _ in self.names]
-        self.worst = [_Best(STRIP + STRIP) for _ in self.names]
+        self.best = [Best(STRIP) for _ in self.names]
+        self.worst = [Best(STRIP + STRIP) for _ in self.names]
         size = max(STRIP, _SAMPLE // max(count, 1))
-        self.samples = [_Best(size) for _ in self.names]
+        self.samples = [Best(size) for _ in self.names]
 
     def add(self, shard: dict[str, np.ndarray]) -> None:
         rows, each = self.row[shard["label"]], np.arange(len(shard["label"]))
-        probabilities = np.exp(_log_softmax(shard["logits"]))
+        probabilities = np.exp(log_softmax(shard["logits"]))
         confidence = probabilities[each, shard["prediction"]]
         correct = shard["prediction"] == shard["label"]
         np.add.at(self.predictions, (rows, shard["prediction"]), 1)
         np.add.at(self.rivals, (rows, shard["rival"]), 1)
         np.add.at(self.probabilities, rows, probabilities)
         np.add.at(self.confidence, rows, confidence)
-        np.add.at(self.maps, rows, _unit_maps(shard["map_label"]))
+        np.add.at(self.maps, rows, unit_maps(shard["map_label"]))
         tenth = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
         np.add.at(self.bins, tenth, np.stack([np.ones_like(confidence), confidence, correct], -1))
         above = shard["logits"] > shard["logits"][each, shard["label"]][:, None]
         self.top5 += int((above.sum(1) < 5).sum())
-        margins = _margins(shard)
+        margin = margins(shard)
         for i, row in enumerate(rows.tolist()):
-            index, margin = int(shard["index"][i]), float(margins[i])
-            if margin > 0:
-                self.best[row].add(margin, index)
-            self.worst[row].add(-margin, index)
-            self.samples[row].add(_lot(index), index)
+            index, own = int(shard["index"][i]), float(margin[i])
+            if own > 0:
+                self.best[row].add(own, index)
+            self.worst[row].add(-own, index)
+            self.samples[row].add(lot(index), index)
             if self.decoded[row] < _PHOTOS:
-                self.photos[row] += _photo(shard["thumbnail"][i])
+                self.photos[row] += small_photo(shard["thumbnail"][i])
                 self.decoded[row] += 1
 
     def finish(self) -> dict[int, ClassSummary]:
@@ -246,7 +232,7 @@ class _Classes:
         mean = self.maps[row] / images
         photo = self.photos[row] // max(int(self.decoded[row]), 1)
         return ClassSummary(
-            index=name,
+            class_index=name,
             images=images,
             correct=int(self.predictions[row, name]),
             label_probability=float(probabilities[name]),
@@ -270,8 +256,8 @@ class _Pair:
         self.images = self.preferring = 0
         self.probability = 0.0
         self.map = np.zeros(grid[0] * grid[1])
-        self.best = _Best(_CANDIDATES)
-        self.worst = _Best(STRIP + STRIP)
+        self.best = Best(_CANDIDATES)
+        self.worst = Best(STRIP + STRIP)
 
     def add(self, index: int, margin: float, probability: float, unit: np.ndarray) -> None:
         self.images += 1
@@ -285,12 +271,12 @@ class _Pair:
 
     def finish(self, label: int, rival: int) -> PairSummary:
         mean = self.map / self.images
-        best = [Member(i, m, _cosine(unit, mean)) for m, i, unit in self.best.sorted()]
-        best.sort(key=lambda member: (-member.agreement, member.index))
+        best = [Member(i, m, cosine(unit, mean)) for m, i, unit in self.best.sorted()]
+        best.sort(key=lambda member: (-member.agreement, member.image))
         typical = tuple(best[: min(STRIP, -(-self.images // 2))])
-        taken = {member.index for member in typical}
+        taken = {member.image for member in typical}
         worst = [
-            Member(i, -m, _cosine(unit, mean))
+            Member(i, -m, cosine(unit, mean))
             for m, i, unit in self.worst.sorted()
             if i not in taken
         ]
@@ -312,38 +298,3 @@ def _images_per_class(ledger: Ledger) -> Int[np.ndarray, "class"]:
     for shard in ledger.iterate("label"):
         counts += np.bincount(shard["label"], minlength=len(counts))
     return counts
-
-
-def _margins(shard: dict[str, np.ndarray]) -> np.ndarray:
-    each = np.arange(len(shard["label"]))
-    logits = shard["logits"].astype(np.float64)
-    return logits[each, shard["label"]] - logits[each, shard["rival"]]
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def _unit_maps(packed: np.ndarray) -> np.ndarray:
-    """Maps divided by their L1 norm; a map's scale drops out. A zero map stays zero."""
-    values = packed.astype(np.float64)
-    return values / np.maximum(np.abs(values).sum(axis=1, keepdims=True), 1)
-
-
-def _cosine(first: np.ndarray, second: np.ndarray) -> float:
-    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / norm if norm else 0.0
-
-
-def _lot(index: int) -> float:
-    """A fixed random-looking number per index (Knuth's multiplicative hash)."""
-    return float((index + 1) * 2654435761 % 2**32)
-
-
-def _photo(thumbnail: bytes) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(thumbnail)) as image:
-        small = image.convert("RGB").resize((PHOTO, PHOTO), Image.Resampling.BOX)
-    return np.asarray(small, np.uint16)

@@ -17,12 +17,18 @@ function h(tag, props, ...children) {
 const className = (index) => (D.names[index] || [`class ${index}`])[0];
 const fullName = (index) => (D.names[index] || ['', `class ${index}`])[1];
 const wnid = (index) => (D.names[index] || ['', '', ''])[2];
+const ids = (index) => [`class ${index}`, wnid(index)].filter((one) => one && !fullName(index).includes(one)).join(' · ');
 const integer = (value) => Number(value).toLocaleString('en-US');
 const plural = (count, one, many) => `${integer(count)} ${count === 1 ? one : many || one + 's'}`;
 const known = (value) => value !== null && value !== undefined;
 
+// Rounding never turns "nearly all" into "all", nor "hardly any" into "none".
 function percent(value, digits = 1) {
-  return known(value) ? `${(100 * value).toFixed(digits)} %` : '–';
+  if (!known(value)) return '–';
+  const text = (100 * value).toFixed(digits), step = (10 ** -digits).toFixed(digits);
+  if (value < 1 && Number(text) === 100) return `> ${(100 - Number(step)).toFixed(digits)} %`;
+  if (value > 0 && Number(text) === 0) return `< ${step} %`;
+  return `${text} %`;
 }
 
 function figure(value, digits = 3) {

@@ -35,7 +35,7 @@ function classesPage() {
 
 function classRow(index, one) {
   const accuracy = one.correct / one.images, [wrong, count] = one.confusions[0] || [];
-  return h('tr', {}, h('td', {}, classLink(index), h('span', { class: 'quiet' }, ` ${wnid(index) || index}`)),
+  return h('tr', {}, h('td', {}, classLink(index), h('span', { class: 'quiet' }, ` ${ids(index)}`)),
     h('td', { class: 'n' }, integer(one.images)),
     h('td', { class: 'n' }, bar(accuracy, percent(accuracy)), percent(accuracy, 0)),
     h('td', { class: 'n' }, percent(one.labelProbability, 0)),
@@ -70,7 +70,7 @@ function classPage(index) {
   const rivals = one.rivals.filter((rival) => D.pairs[`${index}/${rival}`]);
   return [
     h('nav', { class: 'crumbs', 'aria-label': 'Place' }, h('a', { href: '#/classes' }, 'Classes')),
-    heading(h('bdi', {}, className(index)), h('span', { class: 'quiet' }, h('bdi', {}, fullName(index)), ` · class ${index}`, wnid(index) ? ` · ${wnid(index)}` : '')),
+    heading(h('bdi', {}, className(index)), h('span', { class: 'quiet' }, fullName(index) !== className(index) ? [h('bdi', {}, fullName(index)), ' · '] : null, ids(index))),
     h('dl', { class: 'stats' },
       stat('Images', integer(one.images)),
       stat('Accuracy', percent(accuracy), `95 %: ${interval(ends, 0)}`),

@@ -59,7 +59,7 @@ function findingRow(rank, one) {
   const link = `#/finding/${rank}`;
   const numbers = [
     known(one.effect) ? h('span', { title: one.effectName }, one.effect >= 0 && one.effect <= 1 ? percent(one.effect) : figure(one.effect)) : null,
-    known(one.q) ? h('span', { class: 'quiet' }, 'q ', figure(one.q, 2)) : h('span', { class: 'quiet' }, 'ranked, not tested'),
+    known(one.q) ? h('span', { class: 'quiet' }, 'q ', figure(one.q, 2)) : h('span', { class: 'quiet' }, 'ranking only'),
   ];
   return h('li', { class: 'finding' },
     h('span', { class: 'rank' }, rank),
@@ -67,7 +67,17 @@ function findingRow(rank, one) {
     h('div', { class: 'what' }, h('a', { class: 'title', href: link }, one.title), h('p', {}, one.detail)),
     h('span', { class: 'kind' }, kindName(one.kind)),
     h('span', { class: 'numbers' }, numbers),
-    thumbnails(one.images || [], `finding/${rank}`, 4));
+    evidence(rank, one));
+}
+
+// One image: its photo and its pair map, and the finding's own page. Several: the first photos.
+function evidence(rank, one) {
+  const images = one.images || [], image = images.length === 1 && imageOf(images[0]);
+  if (!image) return thumbnails(images, `finding/${rank}`, 4);
+  const map = mapOf(image, 'pair'), words = meaning('pair', image.label, image.rival);
+  return h('a', { class: 'thumbnails', href: `#/finding/${rank}`, title: image.file, 'aria-label': `Finding ${rank}` },
+    h('img', { src: photoUrl(image.photo), alt: '', width: 56, height: 56 }),
+    mapCanvas(map, { photo: image.photo, size: 56, limit: () => map.limit, words, alone: true }));
 }
 
 function select(name, title, options, change) {
@@ -111,12 +121,15 @@ function findingPage(rank) {
   const one = D.findings[rank];
   if (!one) return null;
   const [first, second] = one.classes || [], images = one.images || [];
+  const single = images.length === 1 && imageOf(images[0]);
+  const ranks = Object.keys(D.findings).filter((at) => at === String(rank) || matches(D.findings[at])), at = ranks.indexOf(String(rank));
+  const step = (by, id, text) => (ranks[at + by] ? h('a', { href: `#/finding/${ranks[at + by]}`, id }, text) : h('span', { class: 'quiet' }, text));
   const fact = (name, ...value) => h('tr', {}, h('th', {}, name), h('td', {}, value));
   const total = Object.keys(D.findings).length;
   return [
     h('nav', { class: 'crumbs', 'aria-label': 'Place' }, h('a', { href: '#/' }, 'Findings'), h('span', {}, `${rank} of ${integer(total)}`),
-      h('span', { class: 'steps' }, D.findings[rank - 1] ? h('a', { href: `#/finding/${rank - 1}`, id: 'previous' }, '← previous') : null,
-        D.findings[Number(rank) + 1] ? h('a', { href: `#/finding/${Number(rank) + 1}`, id: 'next' }, 'next →') : null)),
+      ranks.length < total ? h('span', {}, 'filtered') : null,
+      h('span', { class: 'steps' }, step(-1, 'previous', '← previous'), step(1, 'next', 'next →'))),
     heading(one.title, badge(one.severity), h('span', { class: 'kind' }, kindName(one.kind))),
     h('p', { class: 'lead' }, one.detail),
     h('table', { class: 'facts' },
@@ -127,7 +140,9 @@ function findingPage(rank) {
       known(one.p) ? fact('p-value', figure(one.p, 2), one.null ? h('span', { class: 'quiet' }, ` against: ${one.null}`) : '') : null,
       known(one.q) ? fact('q-value', figure(one.q, 2), !known(one.p) && one.null ? h('span', { class: 'quiet' }, ` ${one.null}`) : '') : fact('Test', h('span', { class: 'quiet' }, 'none: ranked by score, without an error rate')),
       one.power ? fact('Power', one.power) : null),
-    images.length ? [controls(), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
+    single ? [controls('scale'), panels(single, { listeners: [], at: null }),
+      h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image'))] : null,
+    images.length && !single ? [controls('scale'), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
       omittedNote(images.length, one.imageCount, 'images'),
       strip(images, { from: `finding/${rank}` }),
       h('h2', {}, 'Files'), h('div', { class: 'files' }, copyButton(one.files), h('ol', {}, one.files.map((file) => h('li', {}, fileName(file)))))] : null,

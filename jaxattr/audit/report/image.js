@@ -62,12 +62,23 @@ function listen(canvas, cursor) {
   });
 }
 
+// Photo, map for the label, for the rival, for the label against the rival, on one scale.
+function panels(image, cursor) {
+  const names = ['label', 'rival', 'pair'];
+  const shared = Math.max(...names.map((name) => mapOf(image, name).limit));
+  const box = (findingsOf.get(image.index) || []).map((rank) => D.findings[rank].box).find(Boolean);
+  return h('div', { class: 'panels' },
+    h('figure', { class: 'panel' }, h('figcaption', {}, h('b', {}, 'Photo'), h('span', {}, 'as the model saw it')),
+      h('div', { class: 'frame' }, h('img', { class: 'photo', src: photoUrl(image.photo), alt: `The photo, labelled ${className(image.label)}` }))),
+    names.map((name) => panel(image, name, () => shared, cursor, box)));
+}
+
 function probabilityTable(image) {
   return h('table', { class: 'list probabilities' },
     h('thead', {}, h('tr', {}, h('th', {}, 'Class'), h('th', { class: 'n' }, 'Probability'), h('th', {}), h('th', { class: 'n' }, 'Logit'))),
     h('tbody', {}, image.classes.map(([index, probability, logit]) => h('tr', { class: index === image.label ? 'own' : '' },
       h('td', {}, classLink(index), index === image.label ? h('span', { class: 'tag' }, 'label') : null, index === image.rival ? h('span', { class: 'tag' }, 'rival') : null),
-      h('td', { class: 'n' }, probability < 5e-4 ? '< 0.1 %' : percent(probability)), h('td', {}, bar(probability, '')), h('td', { class: 'n' }, known(logit) ? logit.toFixed(2).replace('-', '−') : '–')))));
+      h('td', { class: 'n' }, percent(probability)), h('td', {}, bar(probability, '')), h('td', { class: 'n' }, known(logit) ? logit.toFixed(2).replace('-', '−') : '–')))));
 }
 
 function imagePage(index, from) {
@@ -77,10 +88,8 @@ function imagePage(index, from) {
   const list = all.filter((one) => D.images[one]), at = list.indexOf(image.index);
   const to = (step) => (at >= 0 && list[at + step] !== undefined ? `#/image/${list[at + step]}${from ? `?from=${from}` : ''}` : null);
   const link = (step, id, text) => (to(step) ? h('a', { href: to(step), id }, text) : h('span', { class: 'quiet' }, text));
-  const names = ['label', 'rival', 'pair'], cursor = { listeners: [], at: null };
-  const shared = Math.max(...names.map((name) => mapOf(image, name).limit));
+  const cursor = { listeners: [], at: null };
   const ranks = findingsOf.get(image.index) || [];
-  const box = ranks.map((rank) => D.findings[rank].box).find(Boolean);
   const margin = logitOf(image, image.label) - logitOf(image, image.rival);
   const right = image.prediction === image.label;
   const fact = (name, ...value) => h('tr', {}, h('th', {}, name), h('td', {}, value));
@@ -90,11 +99,8 @@ function imagePage(index, from) {
     heading(h('span', {}, h('span', { class: 'quiet' }, 'labelled '), h('bdi', {}, className(image.label)), h('span', { class: 'quiet' }, right ? ', predicted ' : ', but predicted '), h('bdi', {}, className(image.prediction))),
       h('span', { class: `verdict ${right ? 'right' : 'wrong'}` }, right ? '✓ agrees' : '✗ contradicts')),
     h('p', { class: 'sub' }, fileName(image.file)),
-    controls(),
-    h('div', { class: 'panels' },
-      h('figure', { class: 'panel' }, h('figcaption', {}, h('b', {}, 'Photo'), h('span', {}, 'as the model saw it')),
-        h('div', { class: 'frame' }, h('img', { class: 'photo', src: photoUrl(image.photo), alt: `The photo, labelled ${className(image.label)}` }))),
-      names.map((name) => panel(image, name, () => shared, cursor, box))),
+    controls('scale'),
+    panels(image, cursor),
     h('div', { class: 'columns image' },
       h('section', {}, h('h2', {}, 'What the model says'), probabilityTable(image)),
       h('section', {}, h('h2', {}, 'About this image'), h('table', { class: 'facts' },

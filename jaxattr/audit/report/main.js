@@ -56,6 +56,12 @@ function key(event) {
     return;
   }
   if (typing) return;
+  if (document.body.dataset.page === 'findings' && (event.key === 'j' || event.key === 'k')) {
+    const titles = [...document.querySelectorAll('.finding .title')], at = titles.indexOf(document.activeElement);
+    const to = titles[event.key === 'j' ? at + 1 : at - 1];
+    if (to) to.focus();
+    return;
+  }
   const id = { ArrowLeft: 'previous', k: 'previous', ArrowRight: 'next', j: 'next' }[event.key];
   const link = id && document.getElementById(id);
   if (link && link.href) {

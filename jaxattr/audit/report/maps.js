@@ -1,6 +1,7 @@
 // Signed maps: int8 values of the grid, drawn as the bottom layer with the photo over them.
 const PALETTES = Object.fromEntries(Object.entries(D.palettes).map(([name, text]) => [name, bytes(text)]));
-const view = { scale: 'shared', opacity: 0.35, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
+// `scale` is for the maps of one image, `rows` for a row of images, where one would outshine the rest.
+const view = { scale: 'shared', rows: 'own', opacity: 0.35, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
 const MAP_NAMES = ['label', 'rival', 'pair', 'positive'];
 let redraws = [];
 
@@ -104,13 +105,13 @@ async function decodePhoto(text) {
 }
 
 // A canvas that draws itself again whenever the view changes; `limit()` is what 1.0 stands for.
-function mapCanvas(map, { photo, size, limit, words, alone }) {
+function mapCanvas(map, { photo, size, limit, words, alone, rows }) {
   const width = size, height = Math.round((size * ROWS) / COLUMNS);
   const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'aria-label': describe(map, words) });
   const draw = async () => {
     const decoded = await loadPhoto(photo);
     const context = canvas.getContext('2d');
-    const scale = alone || view.scale === 'own' ? map.limit : limit();
+    const scale = alone || view[rows ? 'rows' : 'scale'] === 'own' ? map.limit : limit();
     paintMap(context, map, scale, width, height);
     if (decoded) {
       context.globalAlpha = view.opacity;
@@ -142,13 +143,16 @@ function colourBar(map, { limit, words, alone }) {
   const draw = () => {
     const scale = alone || view.scale === 'own' ? map.limit : limit();
     const context = canvas.getContext('2d'), picture = context.createImageData(255, 1), table = PALETTES[view.colours];
+    const oneSided = !words.against;
     for (let i = 0; i < 255; i++) {
-      const hidden = (view.sign === 'for' && i < 127) || (view.sign === 'against' && i > 127);
-      picture.data.set([...table.subarray(hidden ? 381 : 3 * i, hidden ? 384 : 3 * i + 3), 255], 4 * i);
+      const place = oneSided ? 127 + Math.round(i / 2) : i;
+      const hidden = (view.sign === 'for' && place < 127) || (view.sign === 'against' && place > 127);
+      picture.data.set([...table.subarray(hidden ? 381 : 3 * place, hidden ? 384 : 3 * place + 3), 255], 4 * i);
     }
     context.putImageData(picture, 0, 0);
     canvas.dataset.drawn = '1';
-    ticks.replaceChildren(h('span', {}, figure(-scale, 2)), h('span', {}, '0'), h('span', {}, figure(scale, 2).replace(/^/, scale ? '+' : '')));
+    const numbers = oneSided ? ['0', signed(scale, 2)] : [figure(-scale, 2), '0', signed(scale, 2)];
+    ticks.replaceChildren(...numbers.map((text) => h('span', {}, text)));
   };
   redraws.push(draw);
   draw();
@@ -173,10 +177,10 @@ function tick(name, title) {
 
 const redraw = () => redraws.forEach((draw) => draw());
 
-function controls() {
+function controls(scale = 'rows') {
   const slider = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: view.opacity, 'aria-label': 'Opacity of the photo over the map', oninput: () => { view.opacity = Number(slider.value); redraw(); } });
   return h('div', { class: 'controls', role: 'toolbar', 'aria-label': 'How maps are drawn' },
-    choice('scale', 'Scale', [['shared', 'shared'], ['own', 'own']]),
+    choice(scale, 'Scale', [['shared', 'shared'], ['own', 'own']]),
     choice('sign', 'Sign', [['both', 'both'], ['for', 'for'], ['against', 'against']]),
     h('label', { class: 'slider' }, h('span', { class: 'quiet' }, 'Map'), slider, h('span', { class: 'quiet' }, 'Photo')),
     choice('colours', 'Colours', [['diverging', 'orange/blue'], ['paper', 'red/blue']]),

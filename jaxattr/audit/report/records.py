@@ -31,6 +31,8 @@ def number(value: float | None, digits: int = 4) -> float | int | None:
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{float(value):.{digits}g}")
+    if rounded == 1 > value:
+        return 0.99999  # nearly all is not all
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
@@ -105,7 +107,7 @@ def pair(one: PairSummary) -> dict[str, Any]:
     """One pair of label and rival; strips are [index, margin, agreement]."""
     strips = {
         name: [
-            [member.index, number(member.margin), number(member.agreement, 3)] for member in strip
+            [member.image, number(member.margin), number(member.agreement, 3)] for member in strip
         ]
         for name, strip in (("typical", one.typical), ("suspicious", one.suspicious))
     }
@@ -133,7 +135,10 @@ def image(row: dict[str, Any]) -> list[Any]:
         label,
         row["prediction"],
         rival,
-        [[index, number(probabilities[index]), number(logits[index])] for index in shown],
+        [
+            [index, number(float(probabilities[index])), number(float(logits[index]))]
+            for index in shown
+        ],
         _base64(b"".join(small.tobytes() for small, _ in maps)),
         [number(scale, 6) for _, scale in maps],
         _base64(row["thumbnail"]),

@@ -39,9 +39,11 @@ def take(records: Iterable[tuple[str, str]], total: int, budget: int) -> Taken:
 
 def class_order(summary: Summary, findings: Sequence[Finding]) -> list[int]:
     """Classes with images: those of findings in their order, then the least accurate first."""
-    rest = sorted(summary.classes.values(), key=lambda one: (one.accuracy, -one.images, one.index))
+    rest = sorted(
+        summary.classes.values(), key=lambda one: (one.accuracy, -one.images, one.class_index)
+    )
     named = (index for finding in findings for index in finding.classes)
-    order = dict.fromkeys(chain(named, (one.index for one in rest)))
+    order = dict.fromkeys(chain(named, (one.class_index for one in rest)))
     return [index for index in order if index in summary.classes]
 
 
@@ -74,7 +76,7 @@ def image_order(
     strips = []
     for pair in pairs:
         one = summary.pairs[pair]
-        strips.append([member.index for member in _alternate(one.suspicious, one.typical)])
+        strips.append([member.image for member in _alternate(one.suspicious, one.typical)])
     members = []
     for index in classes:
         one = summary.classes[index]

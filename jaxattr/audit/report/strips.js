@@ -5,7 +5,7 @@ function tile(index, { from, map = 'pair', line, limit, size = 112 }) {
   const words = meaning(map, image.label, image.rival);
   return h('a', { class: 'tile', href: `#/image/${index}?from=${from}`, title: image.file },
     h('img', { src: photoUrl(image.photo), alt: `Image ${index}, labelled ${className(image.label)}`, width: size, height: size }),
-    map ? mapCanvas(mapOf(image, map), { photo: image.photo, size, limit, words }) : null,
+    map ? mapCanvas(mapOf(image, map), { photo: image.photo, size, limit, words, rows: true }) : null,
     h('span', { class: 'line' }, line || marginLine(image)));
 }
 

@@ -1,0 +1,258 @@
+"""The report in a real headless Chromium with the network off."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from ledgers import make_ledger, make_rows
+from test_report import HOSTILE, make_finding, photo
+
+from jaxattr.audit.report import render
+from jaxattr.audit.summary import summarize
+
+pytest.importorskip("playwright", reason="playwright is not installed (extra `browser`)")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
+]
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+LABELS = ("kite", "bald eagle", "zebra", "tusker", "snail", "conch" + HOSTILE)
+# A canvas is drawn if it is marked so and holds more than one colour.
+DRAWN = """() => [...document.querySelectorAll('canvas')].map((canvas) => {
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const colours = new Set();
+  for (let i = 0; i < data.length; i += 4) colours.add(data.slice(i, i + 4).join());
+  return canvas.dataset.drawn === '1' && colours.size > 1;
+})"""
+PHOTOS = """() => [...document.images].every((one) => one.complete && one.naturalWidth > 0)"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    rows = make_rows(80, labels=LABELS, grid=(14, 14), classes=6, unreadable={5})
+    for row in rows:
+        row["thumbnail"] = photo(row["index"])
+        row["file"] += HOSTILE
+    ledger = make_ledger(folder / "ledger", rows, labels=LABELS, grid=(14, 14), total=100)
+    summary = summarize(ledger)
+    pair = next(iter(summary.pairs.values()))
+    evidence = [member.image for member in (*pair.suspicious, *pair.typical)]
+    findings = [
+        make_finding(evidence, (pair.label, pair.rival), title=f"First {HOSTILE}"),
+        make_finding(
+            [8],
+            (2, 5),
+            title="Labelled zebra",
+            severity="low",
+            kind="mislabelled_image",
+            extra={"box": [1, 2, 6, 7], "localised": True},
+        ),
+        *(make_finding([i], (3, 0), title=f"Tusker {i}", severity="medium") for i in range(60)),
+    ]
+    findings = [one for one in findings if 5 not in one.images]
+    path = folder / "report.html"
+    path.write_text(render(ledger, summary, findings), encoding="utf-8")
+    return path, pair
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    """An open report; whatever it complains of or asks the network for fails the test."""
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    opened, complaints = context.new_page(), []
+    opened.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "request",
+        lambda request: request.url.startswith("http") and complaints.append(request.url),
+    )
+    opened.goto(report[0].as_uri())
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def go(page, route: str) -> None:
+    page.evaluate("route => { location.hash = route; }", route)
+    page.wait_for_function("route => current === route", arg=route)
+
+
+def all_drawn(page) -> int:
+    """Wait until every picture of the page is there; the number of canvases."""
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('canvas')].every((one) => one.dataset.drawn === '1')"
+    )
+    page.wait_for_function(PHOTOS)
+    drawn = page.evaluate(DRAWN)
+    assert all(drawn)
+    return len(drawn)
+
+
+def test_findings_page(page, report):
+    assert page.locator("h1").inner_text() == "Findings"
+    assert page.locator(".finding").count() == 40
+    assert HOSTILE.strip() in page.locator(".finding .title").first.text_content()
+    assert page.locator("main b").count() == 0  # the label's own markup is only text
+    page.locator(".more").click()
+    assert page.locator(".finding").count() == 61
+    assert page.locator(".badge.partial").is_visible()
+    all_drawn(page)
+
+
+def test_findings_can_be_filtered(page):
+    page.get_by_label("Severity").select_option("low")
+    assert page.locator(".finding").count() == 1
+    page.get_by_label("Severity").select_option("")
+    page.get_by_label("Kind").select_option("mislabelled_image")
+    assert page.locator(".finding .title").all_text_contents() == ["Labelled zebra"]
+    page.get_by_label("Kind").select_option("")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("/")
+    page.keyboard.type("zebra")
+    assert "match" in page.locator("[role=status]").inner_text()
+    assert "Labelled zebra" in page.locator(".finding .title").all_text_contents()
+
+
+def test_every_page_is_drawn(page, report):
+    _, pair = report
+    routes = [
+        *("#/finding/1", "#/finding/2", "#/classes", "#/protocol", "#/skipped"),
+        *(f"#/class/{index}" for index in range(6)),
+        f"#/pair/{pair.label}/{pair.rival}",
+        "#/image/17",
+    ]
+    canvases = {}
+    for route in routes:
+        go(page, route)
+        canvases[route] = all_drawn(page)
+        assert page.locator("h1").inner_text() != "Not in this report"
+    assert canvases["#/image/17"] == 8  # four maps, each with its colour bar
+    assert canvases[f"#/pair/{pair.label}/{pair.rival}"] > 3
+    assert page.locator(".panels img.photo").count() == 1
+
+
+def test_links_lead_from_finding_to_image_to_class(page, report):
+    page.locator(".finding .title").first.click()
+    page.locator(".tile").first.click()
+    assert page.evaluate("location.hash").startswith("#/image/")
+    assert "?from=finding/1" in page.evaluate("location.hash")
+    page.locator(".facts a[href^='#/class/']").first.click()
+    assert page.evaluate("location.hash") == f"#/class/{report[1].label}"
+    page.locator("a[href^='#/pair/']").first.click()
+    assert " against " in page.locator("h1").inner_text()
+
+
+def test_a_finding_about_one_image_shows_its_maps_and_place(page):
+    go(page, "#/finding/2")
+    assert page.locator(".panels .panel").count() == 4
+    box, frame = (
+        page.locator(name).bounding_box() for name in (".box", ".panels .frame:has(.box)")
+    )
+    for start, size, low, high in (("x", "width", 2, 7), ("y", "height", 1, 6)):
+        first = (box[start] - frame[start]) / frame[size]
+        assert first == pytest.approx(low / 14, abs=0.01)
+        assert first + box[size] / frame[size] == pytest.approx(high / 14, abs=0.01)
+
+
+def test_keyboard(page, report):
+    go(page, "#/finding/1")
+    images = page.locator(".tile").evaluate_all("tiles => tiles.map((one) => one.hash)")
+    page.locator(".tile").first.click()
+    page.keyboard.press("j")
+    page.wait_for_function("hash => location.hash === hash", arg=images[1])
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("hash => location.hash === hash", arg=images[2])
+    page.keyboard.press("k")
+    page.wait_for_function("hash => location.hash === hash", arg=images[1])
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => location.hash === '#/finding/1'")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => location.hash === '#/finding/2'")
+    page.keyboard.press("Tab")
+    focus = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(focus) == "solid"
+
+
+def test_a_token_is_read_in_all_maps_at_once(page):
+    go(page, "#/image/17")
+    all_drawn(page)
+    canvas = page.locator("canvas.map").first
+    area = canvas.bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 4.5 / 14, area["y"] + area["height"] * 2.5 / 14)
+    values = page.evaluate(
+        """() => MAP_NAMES.map((name) => {
+          const map = mapOf(imageOf(17), name);
+          return signed(map.values[2 * COLUMNS + 4] * map.scale, 3);
+        })"""
+    )
+    readouts = page.locator(".readout").all_inner_texts()
+    assert [text.split()[0] for text in readouts] == values
+    words = [" ".join(text.split()[1:2]) for text in readouts]
+    assert all(word in ("for", "against", "zero") for word in words)
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".readout").all_inner_texts() != readouts
+    assert page.evaluate("location.hash") == "#/image/17"
+
+
+def test_scale_sign_and_opacity_change_the_maps(page):
+    go(page, "#/image/17")
+    all_drawn(page)
+    pixels = "() => document.querySelectorAll('canvas.map')[0].toDataURL()"
+    ticks = page.locator(".panels .ticks")
+    assert len({ticks.nth(i).inner_text() for i in range(3)}) == 1
+    before = page.evaluate(pixels)
+    for name in ("own", "for", "against", "red/blue"):
+        page.get_by_role("button", name=name, exact=True).click()
+        page.wait_for_timeout(50)
+        after = page.evaluate(pixels)
+        if name != "own":  # the map with the largest value keeps its scale
+            assert after != before
+        before = after
+    assert len({ticks.nth(i).inner_text() for i in range(3)}) > 1
+    page.get_by_label("Opacity of the photo over the map").fill("1")
+    page.wait_for_timeout(50)
+    whole = page.evaluate("""() =>
+      [...document.querySelectorAll('.panels canvas.map')].map((one) => one.toDataURL())""")
+    assert len(set(whole)) == 1  # nothing but the photo
+
+
+def test_dark_and_light(page):
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(background)
+    page.locator("#theme").click()
+    assert page.evaluate(background) != light
+    page.locator("#theme").click()
+    assert page.evaluate(background) == light
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("delete document.documentElement.dataset.theme")
+    assert page.evaluate(background) != light
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_no_page_is_wider_than_the_window(page, report, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    _, pair = report
+    pair_route = f"#/pair/{pair.label}/{pair.rival}"
+    for route in ("#/", "#/finding/1", "#/classes", "#/class/0", pair_route, "#/image/17"):
+        go(page, route)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, route
+
+
+def test_what_is_not_there_is_said(page):
+    go(page, "#/image/99999")
+    assert page.locator("h1").inner_text() == "Not in this report"
