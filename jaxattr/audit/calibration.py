@@ -31,7 +31,7 @@ class Calibration(NamedTuple):
 
 
 def tabulate(
-    logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, "image"]
+    logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"]
 ) -> Float[np.ndarray, "image temperature"]:
     """The given label's log-probability at every temperature of the table.
 
@@ -83,7 +83,7 @@ def fit_table(table: Float[np.ndarray, "image temperature"], classes: int) -> Ca
 
 
 def fit_temperature(
-    logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, "image"]
+    logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"]
 ) -> Calibration:
     """`fit_table` of logits that are at hand."""
     return fit_table(tabulate(logits, labels), logits.shape[1])
@@ -117,7 +117,7 @@ class Discriminant(NamedTuple):
     bias: Float[np.ndarray, "fold class"]
 
     def scores(
-        self, feature: Float[np.ndarray, "image feature"], fold: Int[np.ndarray, "image"]
+        self, feature: Float[np.ndarray, "image feature"], fold: Int[np.ndarray, " image"]
     ) -> Float[np.ndarray, "image class"]:
         """Scores of images by the discriminant that has not seen their fold."""
         result = np.empty((len(feature), self.bias.shape[1]), self.bias.dtype)
@@ -127,7 +127,7 @@ class Discriminant(NamedTuple):
         return result
 
 
-def folds(labels: Int[np.ndarray, "image"]) -> Int[np.ndarray, "image"]:
+def folds(labels: Int[np.ndarray, " image"]) -> Int[np.ndarray, " image"]:
     """The cross-fitting fold of every image: its position among the images of its label, mod 5."""
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
@@ -150,8 +150,8 @@ def empty_sums(classes: int, features: int) -> ClassSums:
 def add_sums(
     sums: ClassSums,
     feature: Float[np.ndarray, "image feature"],
-    labels: Int[np.ndarray, "image"],
-    fold: Int[np.ndarray, "image"],
+    labels: Int[np.ndarray, " image"],
+    fold: Int[np.ndarray, " image"],
 ) -> None:
     """Add images to the sums, in place."""
     feature = feature.astype(np.float64)

@@ -17,16 +17,16 @@ _BATCH = 512
 class Localised(NamedTuple):
     """Where the negative mass of each map is densest, and whether chance explains it."""
 
-    share: Float[np.ndarray, "map"]
+    share: Float[np.ndarray, " map"]
     """Share of the negative mass inside the best window."""
-    expected: Float[np.ndarray, "map"]
+    expected: Float[np.ndarray, " map"]
     """Share of a uniformly spread map: the window's part of the area."""
     box: Int[np.ndarray, "map 4"]
     """Top, left, bottom, right in cells; the last two exclusive."""
-    p_value: Float[np.ndarray, "map"]
+    p_value: Float[np.ndarray, " map"]
 
     @property
-    def localised(self) -> Bool[np.ndarray, "map"]:
+    def localised(self) -> Bool[np.ndarray, " map"]:
         """The gate, `p <= 0.01`."""
         return self.p_value <= GATE
 

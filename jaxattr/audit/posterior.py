@@ -38,10 +38,10 @@ class Posterior(NamedTuple):
     counts: Int[np.ndarray, "class"]
     correct: Int[np.ndarray, "class"]
     """Images whose label the model ranks first among the classes present."""
-    image: Int[np.ndarray, "image"]
+    image: Int[np.ndarray, " image"]
     """Ledger index."""
-    label: Int[np.ndarray, "image"]
-    label_probability: Float[np.ndarray, "image"]
+    label: Int[np.ndarray, " image"]
+    label_probability: Float[np.ndarray, " image"]
     rival: Int[np.ndarray, "image rival"]
     """The most probable classes but the label, best first."""
     rival_probability: Float[np.ndarray, "image rival"]
@@ -52,14 +52,14 @@ class Posterior(NamedTuple):
     discriminant: bool
     """Whether the posterior is model x discriminant; otherwise it is the model's alone."""
 
-    def shares(self, label: int) -> tuple[Int[np.ndarray, "image"], Shares]:
+    def shares(self, label: int) -> tuple[Int[np.ndarray, " image"], Shares]:
         """The images of one folder (positions), and their rivals' probabilities."""
         members = np.flatnonzero(self.label == label)
         row = np.repeat(np.arange(len(members)), self.rival.shape[1])
         column, value = self.rival[members].ravel(), self.rival_probability[members].ravel()
         return members, Shares(row, column, value.astype(np.float64))
 
-    def toward(self, members: Int[np.ndarray, "part"], target: int) -> Float[np.ndarray, "part"]:
+    def toward(self, members: Int[np.ndarray, " part"], target: int) -> Float[np.ndarray, " part"]:
         """Probability of one class on some images, 0 where it is not among those kept."""
         kept = np.where(self.rival[members] == target, self.rival_probability[members], 0.0)
         own = np.where(self.label[members] == target, self.label_probability[members], 0.0)

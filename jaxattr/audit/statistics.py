@@ -31,9 +31,9 @@ class Shares(NamedTuple):
     left out counts as zero, which can only lower a likelihood ratio.
     """
 
-    row: Int[np.ndarray, "entry"]
-    column: Int[np.ndarray, "entry"]
-    value: Float[np.ndarray, "entry"]
+    row: Int[np.ndarray, " entry"]
+    column: Int[np.ndarray, " entry"]
+    value: Float[np.ndarray, " entry"]
 
 
 class Ratios(NamedTuple):
@@ -51,7 +51,7 @@ class Source(NamedTuple):
     column: int
     rate: float
     statistic: float
-    denominator: Float[np.ndarray, "image"]
+    denominator: Float[np.ndarray, " image"]
 
 
 class Folder(NamedTuple):
@@ -64,13 +64,13 @@ class Folder(NamedTuple):
 
 
 def base_denominator(
-    label_probability: Float[np.ndarray, "image"], noise: float, classes: int
-) -> Float[np.ndarray, "image"]:
+    label_probability: Float[np.ndarray, " image"], noise: float, classes: int
+) -> Float[np.ndarray, " image"]:
     """Probability of the given label without any contamination, `(1-ε) p_a + ε/K`."""
     return (1 - noise) * np.asarray(label_probability, np.float64) + noise / classes
 
 
-def log_ratio(rate: float, ratios: Float[np.ndarray, "image"], count: int) -> float:
+def log_ratio(rate: float, ratios: Float[np.ndarray, " image"], count: int) -> float:
     """`Λ(γ) = Σ log(1 + γ p_b / D) + n_b log(1-γ)`, where `ratios` are the images' `p_b / D`.
 
     The first term asks whether the images labelled a look like b more than a's own model allows;
@@ -81,7 +81,7 @@ def log_ratio(rate: float, ratios: Float[np.ndarray, "image"], count: int) -> fl
 
 def maximize_ratio(
     shares: Shares,
-    denominator: Float[np.ndarray, "image"],
+    denominator: Float[np.ndarray, " image"],
     counts: Int[np.ndarray, "class"],
 ) -> Ratios:
     """`max_γ Λ(γ)` for every source class of one folder at once.
@@ -115,7 +115,7 @@ def p_value(statistic: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape
 
 
 def interval(
-    rate: float, ratios: Float[np.ndarray, "image"], count: int, confidence: float = 0.95
+    rate: float, ratios: Float[np.ndarray, " image"], count: int, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Profile interval of γ: the rates with `Λ(γ̂) - Λ(γ) <= ½ χ²₁(confidence)`."""
     target = log_ratio(rate, ratios, count) - float(stats.chi2.ppf(confidence, 1)) / 2
@@ -135,7 +135,7 @@ def interval(
 
 def stepwise(
     shares: Shares,
-    label_probability: Float[np.ndarray, "image"],
+    label_probability: Float[np.ndarray, " image"],
     counts: Int[np.ndarray, "class"],
     *,
     noise: float,
@@ -174,7 +174,7 @@ def stepwise(
     return found
 
 
-def memberships(folder: Folder, shares: Shares, step: int) -> Float[np.ndarray, "image"]:
+def memberships(folder: Folder, shares: Shares, step: int) -> Float[np.ndarray, " image"]:
     """Posterior of every image of a folder to have come from the source of one step.
 
     `γ_b p_b / (D + γ_b p_b)` with the denominators of that step: `r / (1 + r)`.
@@ -185,7 +185,7 @@ def memberships(folder: Folder, shares: Shares, step: int) -> Float[np.ndarray, 
     return part / (source.denominator + part)
 
 
-def q_values(p_values: Float[np.ndarray, "test"], tests: int) -> Float[np.ndarray, "test"]:
+def q_values(p_values: Float[np.ndarray, " test"], tests: int) -> Float[np.ndarray, " test"]:
     """Benjamini-Hochberg q-values when `tests` were made; those not listed had p = 1."""
     if len(p_values) == 0:
         return np.zeros(0)
@@ -200,7 +200,7 @@ def threshold(tests: int, findings: int, level: float = LEVEL) -> float:
 
 
 def information(
-    rate: float, ratios: Float[np.ndarray, "image"], confidence: float = 0.8
+    rate: float, ratios: Float[np.ndarray, " image"], confidence: float = 0.8
 ) -> tuple[float, float]:
     """`κ(γ)`, nats per moved image, and the images of b needed to be found with 80 % power.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
@@ -33,7 +35,7 @@ def test_the_maximised_ratio_is_scipys_optimum(seed: int):
         def loss(rate: float, ratios=ratios) -> float:
             return -np.sum(np.log(1 + rate * ratios)) - 8 * np.log(1 - rate)
 
-        best = optimize.minimize_scalar(
+        best: Any = optimize.minimize_scalar(
             loss, bounds=(0, 1 - 1e-9), method="bounded", options={"xatol": 1e-12}
         )
         if best.fun > -1e-9:
