@@ -121,6 +121,7 @@ def _finding(
         "share": float(found.share[i]),
         "expected": float(found.expected[i]),
         "localisation_p_value": float(found.p_value[i]),
+        "localisation_gate": localisation.GATE,
         "localisation_null": localisation.NULL,
     }
     return Finding(
