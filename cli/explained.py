@@ -179,7 +179,10 @@ def _words(run: Run, one: Explained) -> dict[str, str]:
     """The title of the photo and the footer of the figure."""
     best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
     most = ", ".join(f"{run.table.short(i)} {one.probabilities[i]:.2f}" for i in best)
-    parts = [run.model.name, f"method {run.method}", f"loss {run.question.loss}"]
+    name = run.model.name
+    # A picture that is passed on need not tell where on this disk the model lies.
+    name = Path(name).name if Path(name).is_absolute() else name
+    parts = [name, f"method {run.method}", f"loss {run.question.loss}"]
     return {
         "title": one.photo.path.name,
         "detail": f"most probable: {most}",

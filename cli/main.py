@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
@@ -44,6 +46,10 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(Failure):
+    """Ctrl-C."""
+
+
 class BrokenStdout(click.exceptions.Exit):
     """The reader of stdout went away, as in `| head`: no message, the exit code of SIGPIPE."""
 
@@ -53,6 +59,23 @@ class BrokenStdout(click.exceptions.Exit):
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name, and imports one when it is needed."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as a process; after Ctrl-C end it at once.
+
+        Taking the interpreter down while the device still computes can crash it, and would wait
+        for threads. Whatever a command writes is whole at any moment.
+        """
+        sys.unraisablehook = _ask_again
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if isinstance(end.__context__, Interrupted):
+                with contextlib.suppress(OSError):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(Interrupted.exit_code)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -93,6 +116,14 @@ def main() -> None:
     """
 
 
+def _ask_again(unraisable: Any) -> None:
+    """Repeat a Ctrl-C that fell into a callback, where Python can only ignore exceptions."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _end(error: BaseException, command: str | None) -> NoReturn:
     """Raise the click exception for an exception of the library, the system or the user."""
     if isinstance(error, BrokenPipeError):
@@ -100,7 +131,8 @@ def _end(error: BaseException, command: str | None) -> NoReturn:
         raise BrokenStdout from None
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _discard_stdout()
-    raise Failure(describe(error, command)) from None
+    kind = Interrupted if isinstance(error, KeyboardInterrupt) else Failure
+    raise kind(describe(error, command)) from None
 
 
 def describe(error: BaseException, command: str | None = None) -> str:

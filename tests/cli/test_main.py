@@ -190,6 +190,17 @@ def test_ctrl_c_is_one_line():
     assert "interrupted; " in stderr
 
 
+def test_a_ctrl_c_that_falls_into_a_callback_is_not_lost():
+    body = (
+        "(globals().update(X=type('X', (), {'__del__': lambda s: __import__('_thread')"
+        ".interrupt_main() or [1 for _ in range(9)]})), X() and None, "
+        "click.echo('on'), time.sleep(60))"
+    )
+    done = subprocess.run(script(body), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "Error: interrupted; files written so far are complete."
+
+
 @pytest.mark.parametrize(("text", "size"), [("384", 384), ("288x384", (288, 384)), ("7X9", (7, 9))])
 def test_sizes(text, size):
     assert options.Size().convert(text, None, None) == size
