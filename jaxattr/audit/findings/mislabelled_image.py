@@ -37,8 +37,9 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     give (`localisation.localise`).
 
     Severity is `high` only inside an accepted contaminated pair and more likely from its source
-    than not. Outside pairs an image is ranked, not certified: `medium` at odds of 95 : 5 or more
-    with localised evidence, else `low`, and no q-value.
+    than not. Outside pairs an image is ranked, not certified: `medium` at odds of 95 : 5 or more,
+    else `low`, and no q-value. Whether the evidence is localised is said and does not count: it
+    passes for right labels as often, and would hide known errors (`docs/audit.md`).
     """
     of = posterior(ledger)
     suspects = _suspects(ledger)
@@ -107,7 +108,7 @@ def _finding(
     pair = suspect.pair
     other = int(of.classes[pair.source]) if pair else suspect.rival
     localised = bool(found.localised[i])
-    ranked: Severity = "medium" if suspect.log_odds >= SURE and localised else "low"
+    ranked: Severity = "medium" if suspect.log_odds >= SURE else "low"
     first, second = names.short(label), names.short(other)
     probability = 1 / (1 + float(np.exp(-suspect.log_odds)))
     extra: dict[str, Any] = {
