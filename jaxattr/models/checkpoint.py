@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxattr.errors import CheckpointError
+from jaxattr.labels import imagenet_wnids
 from jaxattr.models import config as configs
 from jaxattr.models import native, preprocessing
 from jaxattr.models.convert import detect, from_tensors, infer_config
@@ -71,7 +72,11 @@ def _preprocessing(folder: Path, json: Mapping[str, Any], config: ViTConfig) -> 
 
 
 def _labels(folder: Path, json: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    """From `labels.json`, `id2label` or timm's `label_names`; else the class numbers."""
+    """From `labels.json`, `id2label` or timm's `label_names`; else wnids or class numbers.
+
+    A head of 1,000 classes without names is ImageNet's, in the order of the wnids: all published
+    ViT checkpoints of that size are.
+    """
     path = folder / "labels.json"
     origin, labels = "labels.json", None
     if path.is_file():
@@ -81,6 +86,8 @@ def _labels(folder: Path, json: Mapping[str, Any], classes: int) -> tuple[str, .
     else:
         origin = "config.json's label_names"
         labels = json.get("label_names") or json.get("pretrained_cfg", {}).get("label_names")
+    if labels is None and classes == 1000:
+        return imagenet_wnids()
     if labels is None:
         return tuple(str(index) for index in range(classes))
     if isinstance(labels, Mapping):
