@@ -1,0 +1,57 @@
+"""Write `docs/methods.md` from `METHODS`: `python docs/methods.py`; a test holds them equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jaxattr.methods import METHODS
+
+HEAD = """# Methods
+
+Written by `python docs/methods.py` from `METHODS`; edit the methods instead.
+
+Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,
+from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,
+never scaled for display. Batches are `vmap` or `jaxattr.over_images`; several losses of one image
+are a `vmap` over the loss and share one forward pass. F is a forward pass, B a backward pass.
+
+| method | signed | depends on the target | derivative with respect to | cost | source |
+|---|---|---|---|---|---|
+"""
+
+TAIL = """
+## Which derivative
+
+The gradient of attention is the **total** derivative: what changes in the loss when an entry of
+`A_l` changes, through the queries and keys of all later layers too. It is what hooks in PyTorch
+give, hence what the paper and its peers mean. `frozen_attention_gradients` gives the other one,
+with the attention of all other layers held fixed. The two agree in the last layer only.
+
+## Which loss
+
+`losses.target_logit(c)` is the paper's Eq. 7. To ask for one class *against* another, use
+`losses.difference(a, b)`. The paper also offers Eq. 8, `(l_a - l_b) / l_a`, and the ratio: both
+invert (red and blue change places) when the two logits are negative and push both logits the same
+way when their signs differ; `losses.is_guiding` tells, and `jaxattr explain` warns.
+
+## Which row
+
+The contribution of a patch is its entry in the class token's row of the rolled-out product (Eq. 3).
+A distillation token's own column is dropped, and its row is not read. Models that pool the mean of
+the patches have no such row: there the mean of the patches' rows is taken.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [
+        f"| `{one.name}` | {'yes' if one.signed else 'no'} | "
+        f"{'yes' if one.target_dependent else 'no'} | {one.differentiates} | {one.cost} | "
+        f"{one.source} |\n"
+        for one in METHODS.values()
+    ]
+    return HEAD + "".join(rows) + TAIL
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")

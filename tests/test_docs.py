@@ -1,0 +1,41 @@
+"""What the documents promise: commands, code, generated pages, links."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_exactly_two_set_up_commands_of_one_line() -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert [block.count("\n") for block in blocks] == [1, 1]
+    assert "jaxattr audit" in blocks[0]
+    assert "pytest" in blocks[1]
+
+
+def test_the_readmes_code_runs() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["map_"].shape == (12, 12)
+    assert names["maps"].shape == (12, 12, 12)
+    assert names["knocked_out"].shape == names["logits"].shape == (12,)
+    assert (names["knocked_out"] != names["logits"]).any()
+
+
+def test_the_methods_page_is_the_table() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "methods.py"))["page"]
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("**/*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path) -> None:
+    if any(part.startswith(".") or part in ("build", "dist") for part in path.parts):
+        pytest.skip("not a document of the project")
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert "://" in target or (path.parent / target).exists(), target
