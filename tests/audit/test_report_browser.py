@@ -146,13 +146,15 @@ def test_every_page_is_drawn(page, report):
 
 
 def test_links_lead_from_finding_to_image_to_class(page, report):
+    _, pair = report
     page.locator(".finding .title").first.click()
+    page.wait_for_function("() => current === '#/finding/1'")
     page.locator(".tile").first.click()
-    assert page.evaluate("location.hash").startswith("#/image/")
-    assert "?from=finding/1" in page.evaluate("location.hash")
+    page.wait_for_function("() => /^#.image.[0-9]+[?]from=finding.1$/.test(current)")
     page.locator(".facts a[href^='#/class/']").first.click()
-    assert page.evaluate("location.hash") == f"#/class/{report[1].label}"
+    page.wait_for_function("route => current === route", arg=f"#/class/{pair.label}")
     page.locator("a[href^='#/pair/']").first.click()
+    page.wait_for_function("() => current.startsWith('#/pair/')")
     assert " against " in page.locator("h1").inner_text()
 
 
@@ -169,22 +171,29 @@ def test_a_finding_about_one_image_shows_its_maps_and_place(page):
 
 
 def test_keyboard(page, report):
+    def at(route):
+        page.wait_for_function("route => current === route", arg=route)
+
     go(page, "#/finding/1")
     images = page.locator(".tile").evaluate_all("tiles => tiles.map((one) => one.hash)")
     page.locator(".tile").first.click()
+    at(images[0])
+    for key, route in (
+        ("j", images[1]),
+        ("ArrowRight", images[2]),
+        ("k", images[1]),
+        ("Escape", "#/finding/1"),
+        ("ArrowRight", "#/finding/2"),
+        ("ArrowLeft", "#/finding/1"),
+        ("Escape", "#/"),
+    ):
+        page.keyboard.press(key)
+        at(route)
     page.keyboard.press("j")
-    page.wait_for_function("hash => location.hash === hash", arg=images[1])
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function("hash => location.hash === hash", arg=images[2])
-    page.keyboard.press("k")
-    page.wait_for_function("hash => location.hash === hash", arg=images[1])
-    page.keyboard.press("Escape")
-    page.wait_for_function("() => location.hash === '#/finding/1'")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => location.hash === '#/finding/2'")
-    page.keyboard.press("Tab")
-    focus = "getComputedStyle(document.activeElement).outlineStyle"
-    assert page.evaluate(focus) == "solid"
+    page.keyboard.press("j")
+    titles = "() => [...document.querySelectorAll('.title')].indexOf(document.activeElement)"
+    assert page.evaluate(titles) == 1
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
 def test_a_token_is_read_in_all_maps_at_once(page):
@@ -229,6 +238,19 @@ def test_scale_sign_and_opacity_change_the_maps(page):
     whole = page.evaluate("""() =>
       [...document.querySelectorAll('.panels canvas.map')].map((one) => one.toDataURL())""")
     assert len(set(whole)) == 1  # nothing but the photo
+
+
+def test_rows_of_images_begin_with_own_scales(page):
+    go(page, "#/finding/1")
+    all_drawn(page)
+    pixels = """() =>
+      [...document.querySelectorAll('.tile canvas')].map((one) => one.toDataURL())"""
+    own = page.evaluate(pixels)
+    page.get_by_role("button", name="shared", exact=True).click()
+    page.wait_for_timeout(50)
+    shared = page.evaluate(pixels)
+    # On one scale all but the strongest map are paler than before.
+    assert sum(a == b for a, b in zip(own, shared, strict=True)) == 1
 
 
 def test_dark_and_light(page):

@@ -26,9 +26,9 @@ const known = (value) => value !== null && value !== undefined;
 function percent(value, digits = 1) {
   if (!known(value)) return '–';
   const text = (100 * value).toFixed(digits), step = (10 ** -digits).toFixed(digits);
-  if (value < 1 && Number(text) === 100) return `> ${(100 - Number(step)).toFixed(digits)} %`;
-  if (value > 0 && Number(text) === 0) return `< ${step} %`;
-  return `${text} %`;
+  if (value < 1 && Number(text) === 100) return `>\u00a0${(100 - Number(step)).toFixed(digits)}\u00a0%`;
+  if (value > 0 && Number(text) === 0) return `<\u00a0${step}\u00a0%`;
+  return `${text}\u00a0%`;
 }
 
 function figure(value, digits = 3) {
@@ -36,7 +36,7 @@ function figure(value, digits = 3) {
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e5) {
-    const [mantissa, exponent] = value.toExponential(digits - 2).split('e');
+    const [mantissa, exponent] = value.toExponential(digits - 1).split('e');
     return `${mantissa} × 10${superscript(exponent)}`.replace(/^-/, '−');
   }
   return String(Number(value.toPrecision(digits))).replace(/^-/, '−');

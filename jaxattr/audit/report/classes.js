@@ -54,9 +54,9 @@ function confusionTable(title, rows, total, label, rest) {
 function findingsAbout(test) {
   const rows = Object.entries(D.findings).filter(([, one]) => one.classes && one.classes.length < 20 && test(one.classes));
   if (!rows.length) return null;
-  return h('section', { class: 'about' }, h('h2', {}, 'Findings here'), h('ul', { class: 'plain' }, rows.slice(0, 12).map(([rank, one]) =>
+  return h('section', { class: 'about' }, h('h2', {}, 'Findings here'), h('ul', { class: 'plain' }, rows.slice(0, 8).map(([rank, one]) =>
     h('li', {}, badge(one.severity), ' ', h('a', { href: `#/finding/${rank}` }, one.title)))),
-    rows.length > 12 ? h('p', { class: 'quiet' }, `and ${integer(rows.length - 12)} more`) : null);
+    rows.length > 8 ? h('p', { class: 'quiet' }, `and ${integer(rows.length - 8)} more`) : null);
 }
 
 function classPage(index) {
@@ -79,11 +79,11 @@ function classPage(index) {
       stat('Calibration gap', `${signed(Number((100 * gapOf(one)).toFixed(1)))} points`, gapOf(one) > 0 ? 'more sure than right' : 'less sure than right')),
     controls(),
     h('div', { class: 'columns three' },
-      h('section', {}, h('h2', {}, 'Mean map'), meanPanel(one, photo, meaning('label', number), 232,
+      h('section', {}, h('h2', {}, one.images > 1 ? 'Mean map' : 'Map'), meanPanel(one, photo, meaning('label', number), 232,
         one.images > 1 ? `Mean of ${plural(one.images, 'map')} for the label, over the mean of the first photos.` : 'The map of the only image.')),
       confusionTable('Taken for', { list: one.confusions, outgoing: true }, one.images, number, one.confusionCount - one.confusions.length),
-      confusionTable('Others taken for it', { list: incoming.slice(0, 12) }, one.images, number, incoming.length - 12)),
-    findingsAbout((classes) => classes.includes(number)),
+      h('div', {}, confusionTable('Others taken for it', { list: incoming.slice(0, 12) }, one.images, number, incoming.length - 12),
+        findingsAbout((classes) => classes.includes(number)))),
     rivals.length ? h('h2', {}, 'Against its strongest rivals') : null,
     rivals.map((rival) => rivalSection(number, rival)),
     h('h2', {}, 'Images ', h('small', {}, images.length < one.images ? `${integer(images.length)} of ${integer(one.images)} images shown` : plural(images.length, 'image'))),

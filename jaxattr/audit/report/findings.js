@@ -142,7 +142,7 @@ function findingPage(rank) {
       one.power ? fact('Power', one.power) : null),
     single ? [controls('scale'), panels(single, { listeners: [], at: null }),
       h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image'))] : null,
-    images.length && !single ? [controls('scale'), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
+    images.length && !single ? [controls(), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
       omittedNote(images.length, one.imageCount, 'images'),
       strip(images, { from: `finding/${rank}` }),
       h('h2', {}, 'Files'), h('div', { class: 'files' }, copyButton(one.files), h('ol', {}, one.files.map((file) => h('li', {}, fileName(file)))))] : null,

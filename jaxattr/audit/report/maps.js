@@ -1,7 +1,7 @@
 // Signed maps: int8 values of the grid, drawn as the bottom layer with the photo over them.
 const PALETTES = Object.fromEntries(Object.entries(D.palettes).map(([name, text]) => [name, bytes(text)]));
 // `scale` is for the maps of one image, `rows` for a row of images, where one would outshine the rest.
-const view = { scale: 'shared', rows: 'own', opacity: 0.35, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
+const view = { scale: 'shared', rows: 'own', opacity: 0.3, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
 const MAP_NAMES = ['label', 'rival', 'pair', 'positive'];
 let redraws = [];
 

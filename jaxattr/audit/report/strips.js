@@ -4,7 +4,7 @@ function tile(index, { from, map = 'pair', line, limit, size = 112 }) {
   if (!image) return h('span', { class: 'tile absent' }, h('span', { class: 'blank' }, `#${index}`), h('span', { class: 'line quiet' }, 'left out'));
   const words = meaning(map, image.label, image.rival);
   return h('a', { class: 'tile', href: `#/image/${index}?from=${from}`, title: image.file },
-    h('img', { src: photoUrl(image.photo), alt: `Image ${index}, labelled ${className(image.label)}`, width: size, height: size }),
+    h('img', { src: photoUrl(image.photo), alt: `Image ${index}, labelled ${className(image.label)}`, width: size, height: Math.round((size * ROWS) / COLUMNS) }),
     map ? mapCanvas(mapOf(image, map), { photo: image.photo, size, limit, words, rows: true }) : null,
     h('span', { class: 'line' }, line || marginLine(image)));
 }
@@ -33,11 +33,10 @@ function thumbnails(indices, from, count) {
 // A mean map with its colour bar; mean maps are shares, so they have their own scale each.
 function meanPanel(record, photo, words, size, caption) {
   const map = meanMap(record.map);
-  const shares = { ...words };
   return h('figure', { class: 'panel mean' },
     mapCanvas(map, { photo, size, limit: () => map.limit, words, alone: true }),
-    colourBar(map, { limit: () => map.limit, words: shares, alone: true }),
-    h('figcaption', {}, caption, h('span', { class: 'quiet' }, ` Consistency ${figure(record.consistency, 2)}.`)));
+    colourBar(map, { limit: () => map.limit, words, alone: true }),
+    h('figcaption', {}, caption, record.images > 1 ? ` Consistency ${figure(record.consistency, 2)}.` : ''));
 }
 
 function memberLine(members) {
@@ -55,8 +54,7 @@ function pairStrips(label, rival, record) {
     ? h('section', { class: 'strips' }, h('h3', {}, title, ' ', h('small', {}, note)),
       strip(members.map((one) => one[0]), { from, line: memberLine(members)(label, rival) }))
     : null;
-  return [
+  return h('div', { class: 'sets' },
     part('Most suspicious', 'smallest margin; photo above, pair map below', record.suspicious),
-    part('Most typical', 'clear, and closest to the mean pair map', record.typical),
-  ];
+    part('Most typical', 'clear, and closest to the mean pair map', record.typical));
 }
