@@ -166,7 +166,7 @@ def summarize_pairs(
 class _Classes:
     """Running sums and bounded lists of all classes that have images."""
 
-    columns = tuple("index label prediction rival logits map_label thumbnail".split())
+    columns = ("index", "label", "prediction", "rival", "logits", "map_label", "thumbnail")
 
     def __init__(self, ledger: Ledger, present: Int[np.ndarray, "class"]) -> None:
         self.grid, self.present = ledger.receipt.grid, present
