@@ -20,7 +20,7 @@ from typing import Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="scenes")
     parser.add_argument("--images", required=True)
     parser.add_argument("--limit", type=int)

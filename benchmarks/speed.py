@@ -27,7 +27,7 @@ TARGETS = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
@@ -138,9 +138,8 @@ def torch_runner(name: str, folder: Path, threads: int) -> Any:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     hidden, heads, mlp = SIZES[name]
-    config = ViTConfig(
-        hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp, num_labels=1000
-    )
+    sizes: Any = {"hidden_size": hidden, "num_attention_heads": heads, "num_labels": 1000}
+    config = ViTConfig(intermediate_size=mlp, **sizes)
     config._attn_implementation = "eager"
     model = ViTForImageClassification(config).eval().requires_grad_(False)
     model.save_pretrained(folder)
@@ -153,13 +152,10 @@ def torch_runner(name: str, folder: Path, threads: int) -> Any:
             gradients = torch.autograd.grad(
                 output.logits[:, target].sum(), output.attentions, retain_graph=len(targets) > 1
             )
-            row = None
+            row = torch.zeros(len(pixels), 1, output.attentions[0].shape[-1])
+            row[:, :, 0] = 1
             for attention, gradient in zip(output.attentions[::-1], gradients[::-1], strict=True):
-                weighted = (gradient * attention).mean(1)
-                if row is None:
-                    row = torch.zeros(len(pixels), 1, weighted.shape[-1])
-                    row[:, :, 0] = 1
-                row = row + row @ weighted
+                row = row + row @ (gradient * attention).mean(1)
             rows.append(row[:, 0, 1:])
         return torch.stack(rows, 1).detach().numpy()
 

@@ -133,7 +133,7 @@ def rollout_row(
     return walk_back(model, image, loss, fold, readout(model.config), start_layer=start_layer)
 
 
-def readout(config: ViTConfig) -> Float[Array, token]:
+def readout(config: ViTConfig) -> Float[Array, "token"]:
     """The row to start from: the class token's (Eq. 3), or the mean of the patches' it reads."""
     tokens = jnp.arange(config.tokens)
     if config.pooling == "class_token":
@@ -142,7 +142,7 @@ def readout(config: ViTConfig) -> Float[Array, token]:
     return (tokens >= config.prefix_tokens).astype(config.dtype) * (1 / patches)
 
 
-def to_map(config: ViTConfig, row: Float[Array, token]) -> Map:
+def to_map(config: ViTConfig, row: Float[Array, "token"]) -> Map:
     """Drop the prefix tokens and arrange the patches as `[row, column]`, in float32 at least."""
     grid = row[config.prefix_tokens :].reshape(config.grid)
     return at_least_float32(grid)

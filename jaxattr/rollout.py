@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 Correction = Literal["positive", "complete", "absolute"]
 
-CORRECTIONS: dict[str, Callable[[Array], Array]] = {
+CORRECTIONS: dict[Correction, Callable[[Array], Array]] = {
     "positive": lambda gradient: jnp.maximum(gradient, 0),
     "complete": lambda gradient: gradient,
     "absolute": jnp.abs,
@@ -35,7 +35,7 @@ def with_residual(matrix: Float[Array, "*layer query token"]) -> Float[Array, "*
     return matrix + jnp.eye(*matrix.shape[-2:], dtype=matrix.dtype)
 
 
-def rollout(matrices: Float[Array, "layer token token"]) -> Float[Array, token]:
+def rollout(matrices: Float[Array, "layer token token"]) -> Float[Array, "token"]:
     """The class token's row of `Ā_L · Ā_{L-1} · ... · Ā_1` (Eq. 2-3), not normalised.
 
     As a product of a row with each matrix, `O(token²)` a layer. Entry 0 is the class token's own;

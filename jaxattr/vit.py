@@ -212,8 +212,8 @@ def forward(
     layers = model.config.layers
     module = ViT(model.config, rules)
     arguments = image, unstack(add, layers), unstack(replace, layers)
-    logits, taps = module.apply({"params": model.parameters}, *arguments)
-    return logits, taps
+    result: Any = module.apply({"params": model.parameters}, *arguments)
+    return result
 
 
 def predict(model: Model, image: Image, *, rules: Rules = Rules()) -> Logits:  # noqa: B008
@@ -250,7 +250,9 @@ def apply_block(
     """One block: `[token, hidden]` in, `[queries, hidden]` and its taps out."""
     c = model.config
     block = Block(c, rules, None if queries == c.tokens else queries)
-    return block.apply({"params": model.parameters[f"blocks_{layer}"]}, x, add, Taps())
+    variables = {"params": model.parameters[f"blocks_{layer}"]}
+    result: Any = block.apply(variables, x, add, Taps())
+    return result
 
 
 def read_queries(config: ViTConfig, layer: int) -> int:

@@ -136,21 +136,25 @@ def _attributions(model: Model, images: Any, targets: Any, prefix: str) -> dict[
     """All losses as one batch axis, so that each method is compiled once."""
     first, second = np.broadcast_arrays(targets[..., None], targets[:, ::-1, None])
     which = np.arange(len(LOSSES))
-    loss = jax.vmap(jax.vmap(jax.vmap(_any_loss), in_axes=(0, 0, None)), in_axes=(0, 0, None))(
-        *(np.repeat(x, len(LOSSES), axis=-1) for x in (first, second)), which
-    )
+    made = jax.vmap(jax.vmap(jax.vmap(_any_loss), in_axes=(0, 0, None)), in_axes=(0, 0, None))
+    repeated = [np.repeat(x, len(LOSSES), axis=-1) for x in (first, second)]
+    loss = made(repeated[0], repeated[1], which)
     gradients = _batched(attention_gradients)(model, images, loss)
     call = jax.vmap(jax.vmap(jax.vmap(lambda one, logits: one(logits))))
     found: dict[str, Any] = {f"{prefix}/loss_values": call(loss, gradients.logits)}
     for kind, method in ((kind, METHODS[kind].function) for kind in CORRECTIONS):
         maps = _batched(method)(model, images, loss)
-        row = lambda a, g, kind=kind: rollout(corrected(a, g, kind))  # noqa: E731
+        row = partial(_row, kind)
         rows = jax.jit(jax.vmap(jax.vmap(jax.vmap(row))))(gradients.attention, gradients.gradient)
         for i, name in enumerate(LOSSES):
             found[f"{prefix}/{kind}/{name}"] = maps[:, :, i].reshape(*targets.shape, -1)
             found[f"{prefix}/row_{kind}/{name}"] = rows[:, :, i]
             found[f"{prefix}/attn_grads/{name}"] = gradients.gradient[:, :, i]
     return found
+
+
+def _row(kind: Any, attention: Any, gradient: Any) -> Any:
+    return rollout(corrected(attention, gradient, kind))
 
 
 def _any_loss(first: Any, second: Any, which: Any) -> Partial:

@@ -27,7 +27,7 @@ def correct(model, root, preprocessing) -> tuple[int, int]:
     predict = jax.jit(lambda m, x: over_images(lambda i: jaxattr.predict(m, i), x).argmax(axis=-1))
     found = []
     for start in range(0, len(files), CHUNK):
-        batch = np.stack([next(images) for _ in files[start : start + CHUNK]])
+        batch = np.stack([np.asarray(next(images)) for _ in files[start : start + CHUNK]])
         found.append(predict(model, jnp.asarray(batch)))
     return int((np.concatenate(found) == dataset.targets).sum()), len(files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +43,9 @@ def test_central_differences(frozen, tiny_config) -> None:
 
     @jax.jit
     def value(delta):
-        taps = (
-            {"replace": Taps(attention=own + delta)} if frozen else {"add": Taps(attention=delta)}
-        )
-        return loss(forward(model, image, **taps)[0])
+        added = Taps(attention=None if frozen else delta)
+        replaced = Taps(attention=own + delta if frozen else None)
+        return loss(forward(model, image, add=added, replace=replaced)[0])
 
     step = 1e-5
     # Every entry of one row of each layer and head, and the class token's row.
@@ -101,7 +101,11 @@ def test_many_losses_share_one_forward(tiny_model, tiny_images) -> None:
     for one, class_ in zip(many(tiny_model, image, loss), range(count), strict=True):
         expected = complete(tiny_model, image, losses.target_logit(class_))
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-5)
-    flops = lambda function, *a: jax.jit(function).lower(*a).cost_analysis()["flops"]  # noqa: E731
+
+    def flops(function, *arguments) -> float:
+        analysis: Any = jax.jit(function).lower(*arguments).cost_analysis()
+        return analysis["flops"]
+
     single = flops(complete, tiny_model, image, losses.target_logit(0))
     forward_only = flops(lambda m, i: forward(m, i)[0], tiny_model, image)
     both = flops(many, tiny_model, image, loss)
@@ -119,8 +123,8 @@ def test_no_gradient_of_all_layers_is_stored(tiny_config) -> None:
         return rollout(corrected(result.attention, result.gradient, "complete"))
 
     def memory(function):
-        compiled = jax.jit(function).lower(model, image, loss).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis: Any = jax.jit(function).lower(model, image, loss).compile().memory_analysis()
+        return analysis.temp_size_in_bytes
 
     one_layer = config.heads * config.tokens**2 * 4
     saved = memory(stored) - memory(METHODS["complete"].function)

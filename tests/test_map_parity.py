@@ -88,13 +88,8 @@ def test_the_real_checkpoint_with_timm_names() -> None:
 
     transformers = pytest.importorskip("transformers")
     folder = outside("models", "vit-tiny-tinyimagenet200")
-    config = transformers.ViTConfig(
-        hidden_size=192,
-        num_attention_heads=3,
-        intermediate_size=768,
-        num_labels=200,
-        attn_implementation="eager",
-    )
+    sizes = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+    config = transformers.ViTConfig(**sizes | {"num_labels": 200, "attn_implementation": "eager"})
     network = transformers.ViTForImageClassification(config)
     own = network.state_dict()
     tensors = load_file(folder / "model.safetensors")

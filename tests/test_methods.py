@@ -32,7 +32,7 @@ def test_signature(method) -> None:
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters[3:])
     assert all(p.default is not p.empty for p in parameters[3:])
     assert method.function.__name__ == method.name
-    assert "Source:" in inspect.getdoc(method.function)
+    assert "Source:" in (inspect.getdoc(method.function) or "")
     assert method.source
     assert method.cost
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,12 +70,14 @@ def test_wrong_layer_count_is_refused(tiny_model, tiny_images) -> None:
 
 def test_unread_taps_cost_nothing(tiny_model, tiny_images) -> None:
     def flops(function):
-        return jax.jit(function).lower(tiny_model, tiny_images[0]).cost_analysis()["flops"]
+        analysis: Any = jax.jit(function).lower(tiny_model, tiny_images[0]).cost_analysis()
+        return analysis["flops"]
 
     everything = flops(forward)
     assert flops(lambda m, i: forward(m, i)[0]) <= everything
     compiled = jax.jit(lambda m, i: forward(m, i)[0]).lower(tiny_model, tiny_images[0]).compile()
-    assert compiled.memory_analysis().output_size_in_bytes < 100
+    analysis: Any = compiled.memory_analysis()
+    assert analysis.output_size_in_bytes < 100
 
 
 def test_plain_rules_give_the_same_logits_and_forward_mode(tiny_model, tiny_images) -> None:

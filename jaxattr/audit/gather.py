@@ -93,7 +93,7 @@ def fingerprint(model: Model) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.parameters):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jaxattr.errors import LedgerError
@@ -109,7 +110,7 @@ class Ledger:
         """The named columns of the readable images, one shard at a time, in index order."""
         for number in range(self.receipt.shards):
             table = self._read(number, [*columns, "error"])
-            table = table.filter(pa.compute.equal(table["error"], ""))
+            table = table.filter(pc.field("error") == "")
             yield {name: _to_numpy(table[name]) for name in columns}
 
     def read(self, *columns: str) -> dict[str, np.ndarray]:
@@ -136,7 +137,7 @@ class Ledger:
         pairs = []
         for number in range(self.receipt.shards):
             table = self._read(number, ["file", "error"])
-            table = table.filter(pa.compute.not_equal(table["error"], ""))
+            table = table.filter(pc.field("error") != "")
             pairs += zip(table["file"].to_pylist(), table["error"].to_pylist(), strict=True)
         return pairs
 

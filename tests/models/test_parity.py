@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -205,11 +206,12 @@ def test_real_timm_names(torch):
     import transformers
 
     folder = outside("models", "vit-tiny-tinyimagenet200")
-    sizes = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+    sizes: Any = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+    sizes["num_labels"] = 200
     labels = json.loads((folder / "labels.json").read_text())
     state = from_timm(load_file(folder / "model.safetensors"))
     for epsilon in (1e-12, 1e-6):
-        config = transformers.ViTConfig(**sizes, num_labels=200, layer_norm_eps=epsilon)
+        config = transformers.ViTConfig(**sizes, layer_norm_eps=epsilon)
         model = transformers.ViTForImageClassification(config).eval()
         model.load_state_dict({name: torch.from_numpy(t.copy()) for name, t in state.items()})
         loaded = jaxattr.load(folder, layer_norm_epsilon=epsilon)
