@@ -81,5 +81,5 @@ def test_golden_guidance(path) -> None:
             strict=True,
         )
     ]
-    # 15 of 16 pairs in the two files of group A: one logit near zero is the exception.
-    assert np.mean(np.asarray(correlation) < -0.5) >= 0.8
+    # Not in every image: a logit near zero beside a large one is the exception.
+    assert np.median(correlation) < -0.5
