@@ -15,7 +15,7 @@ from PIL import Image
 import jaxattr
 from jaxattr import scenes
 from jaxattr.images import preprocess
-from jaxattr.weights import check
+from jaxattr.weights import check, train
 from jaxattr.weights.recipe import Recipe, draw_chunk, mirror
 
 FOLDER = files("jaxattr.weights")
@@ -69,6 +69,26 @@ def test_preprocessing_is_the_one_it_was_trained_with(model, tmp_path):
     image = jnp.asarray(preprocess(tmp_path / "a.png", model.preprocessing))
     logits, _ = model.forward(image)
     np.testing.assert_allclose(logits, check.predict(model, scene.image[None])[0], atol=1e-4)
+
+
+@jax.numpy_dtype_promotion("standard")  # optax raises floats to integer powers
+def test_a_killed_run_resumes_where_it_was(tmp_path):
+    """Half, then the rest from the checkpoint, gives the weights of one uninterrupted run."""
+    recipe = Recipe(
+        steps=8, warmup=2, horizon=8, cooldown=4, full=0, batch_size=2, chunk=1,
+        hidden_size=8, mlp_size=8, layers=1, heads=2,
+    )  # fmt: skip
+    lines: list[str] = []
+    whole, at = train.train(recipe, tmp_path / "whole", lines.append, 8)
+    half, reached = train.train(recipe, tmp_path / "half", lines.append, 4)
+    again, end = train.train(recipe, tmp_path / "half", lines.append, 8)
+    assert (at, reached, end) == (8, 4, 8)
+    assert "resumed at step 4" in lines
+    for first, second in zip(*map(jax.tree.leaves, (whole, again)), strict=True):
+        assert (first == second).all()
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (half, again)), strict=True))
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "half")]
+    assert logs[0] == logs[1]
 
 
 def test_batches_of_the_recipe():

@@ -146,7 +146,7 @@ def _accuracy(model: Any) -> dict[str, float]:
     return check.accuracy(model, 240)
 
 
-def _progress(row: dict[str, float], recipe: Recipe, pace: float) -> str:
+def _progress(row: dict[str, Any], recipe: Recipe, pace: float) -> str:
     left = (recipe.steps - row["step"]) * pace / 60
     figures = " ".join(f"{k} {v:.3f}" for k, v in row.items() if k != "step")
     return f"step {row['step']}/{recipe.steps} {figures} {pace:.2f} s a step, {left:.0f} min left"
@@ -172,7 +172,7 @@ def _save(work: Path, saved: tuple[Any, Any, int]) -> None:
     partial.replace(work / CHECKPOINT)
 
 
-def _log(path: Path, row: dict[str, float]) -> None:
+def _log(path: Path, row: dict[str, Any]) -> None:
     names = ["step", "loss", "one_object", "two_objects"]
     new = not path.exists()
     with path.open("a", newline="") as file:
