@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,30 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--chunk-size", type=int, help="images at once on CPU (default: 1)")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         framework, name, folder = arguments.worker
-        serve(framework, name, Path(folder), arguments.threads)
+        serve(framework, name, Path(folder), arguments)
         return
-    results = [compare(name, arguments.rounds, arguments.threads) for name in arguments.models]
+    results = [compare(name, arguments) for name in arguments.models]
     print(table(results))
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
+def compare(name: str, arguments: Any) -> dict[str, Any]:
     """All cases of one model, both frameworks taking turns."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--threads", str(threads), "--worker"]
+        command = [sys.executable, __file__, "--threads", str(arguments.threads)]
+        if arguments.chunk_size:
+            command += ["--chunk-size", str(arguments.chunk_size)]
         workers = {}
         for framework in ("torch", "jax"):  # torch first: it writes the weights
             process = subprocess.Popen(
-                [*command, framework, name, folder],
+                [*command, "--worker", framework, name, folder],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -62,13 +66,13 @@ def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
         for case in [(kind, batch) for batch in BATCHES for kind in ("forward", "explain")] + [
             ("targets", 1)
         ]:
-            cases.append(measure(workers, *case, rounds))
+            cases.append(measure(workers, *case, arguments.rounds))
             print(name, cases[-1], file=sys.stderr, flush=True)
         difference = maximum_difference(Path(folder))
         for process in workers.values():
             process.stdin.close()
             process.wait()
-    return {"model": name, "rounds": rounds, "cases": cases, "map_difference": difference}
+    return {"model": name, "rounds": arguments.rounds, "cases": cases, "map_difference": difference}
 
 
 def measure(workers: dict[str, Any], kind: str, batch: int, rounds: int) -> dict[str, Any]:
@@ -111,12 +115,12 @@ def maximum_difference(folder: Path) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def serve(framework: str, name: str, folder: Path, threads: int) -> None:
+def serve(framework: str, name: str, folder: Path, arguments: Any) -> None:
     """Answer one timing request a line."""
     import numpy as np
 
     images = np.random.default_rng(0).standard_normal((max(BATCHES), 224, 224, 3), np.float32)
-    run = (torch_runner if framework == "torch" else jax_runner)(name, folder, threads)
+    run = (torch_runner if framework == "torch" else jax_runner)(name, folder, arguments)
     out, sys.stdout = sys.stdout, sys.stderr
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
@@ -131,11 +135,11 @@ def serve(framework: str, name: str, folder: Path, threads: int) -> None:
         print(json.dumps({"seconds": seconds, "peak_mib": peak}), file=out, flush=True)
 
 
-def torch_runner(name: str, folder: Path, threads: int) -> Any:
+def torch_runner(name: str, folder: Path, arguments: Any) -> Any:
     import torch
     from transformers import ViTConfig, ViTForImageClassification
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     hidden, heads, mlp = SIZES[name]
     sizes: Any = {"hidden_size": hidden, "num_attention_heads": heads, "num_labels": 1000}
@@ -169,8 +173,8 @@ def torch_runner(name: str, folder: Path, threads: int) -> Any:
     return run
 
 
-def jax_runner(name: str, folder: Path, threads: int) -> Any:
-    del threads  # XLA takes all cores; limit them with taskset
+def jax_runner(name: str, folder: Path, arguments: Any) -> Any:
+    """XLA takes all cores, whatever `--threads` says; limit them with taskset."""
     import jax
     import jax.numpy as jnp
 
@@ -178,16 +182,17 @@ def jax_runner(name: str, folder: Path, threads: int) -> Any:
     from jaxattr import losses
 
     model = jaxattr.load(folder)
+    over_images = partial(jaxattr.over_images, chunk_size=arguments.chunk_size)
     complete = jaxattr.METHODS["complete"].function
 
     @jax.jit
     def forward(model: Any, images: Any) -> Any:
-        return jaxattr.over_images(lambda image: jaxattr.predict(model, image), images)
+        return over_images(lambda image: jaxattr.predict(model, image), images)
 
     @jax.jit
     def explain(model: Any, images: Any, loss: Any) -> Any:
         many = jax.vmap(complete, in_axes=(None, None, 0))
-        return jaxattr.over_images(lambda image: many(model, image, loss), images)
+        return over_images(lambda image: many(model, image, loss), images)
 
     def run(kind: str, images: Any) -> Any:
         if kind == "forward":

@@ -115,6 +115,7 @@ def audit(
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     note(describe_model(loaded), quiet=quiet)
     root = _drawn(output / "images", seed) if images == "scenes" else Path(images)
+    loaded = _named(loaded, root)
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
     receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype)
@@ -177,6 +178,16 @@ def progress_bar(total: int, done: int, *, quiet: bool) -> Any:
             yield advance
 
     return bar()
+
+
+def _named(model: Model, root: Path) -> Model:
+    """The model with readable labels, where it has wnids and the folder's words.txt names them."""
+    from dataclasses import replace
+
+    from jaxattr.audit.label_file import read_words
+    from jaxattr.labels import with_words
+
+    return replace(model, labels=with_words(model.labels, read_words(root)))
 
 
 def _index(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -177,3 +177,8 @@ def _inverted(names: Iterable[Iterable[str]]) -> dict[str, tuple[int, ...]]:
             if key:
                 found.setdefault(key, []).append(index)
     return {key: tuple(indices) for key, indices in found.items()}
+
+
+def with_words(labels: Iterable[str], words: Mapping[str, str]) -> tuple[str, ...]:
+    """Put the names of `words` behind those labels that are a wnid and nothing else."""
+    return tuple(f"{label} {words[label]}" if label in words else label for label in labels)

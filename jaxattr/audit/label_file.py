@@ -111,3 +111,20 @@ def _json_rows(file: Iterator[str], name: str) -> Iterator[tuple[int, str, str]]
                 "'file_name' (text) and 'label' (text or index)"
             )
         yield line, image.strip(), str(label).strip()
+
+
+def read_words(root: Path) -> dict[str, str]:
+    """The names of wnids from a `words.txt` or `synset_words.txt` in or above an image folder.
+
+    Tiny-ImageNet and ImageNet come with such a file: a wnid and its names in each line. Lines of
+    another form are passed over; no file gives no names.
+    """
+    for folder in (root, *root.absolute().parents[:2]):
+        for name in ("words.txt", "synset_words.txt"):
+            try:
+                text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            pairs = (line.split(maxsplit=1) for line in text.splitlines())
+            return {one[0]: one[1].strip() for one in pairs if len(one) == 2}
+    return {}

@@ -386,6 +386,25 @@ def test_labels_file(run, world, tmp_path) -> None:
     assert read_ledger(tmp_path / "out").read("label")["label"].tolist() == [1, 2]
 
 
+def test_wnids_get_their_names_from_words_txt(run, world, model, tmp_path) -> None:
+    wnids = tuple(f"n0000000{number}" for number in range(5))
+    native.save(replace(model, labels=wnids), tmp_path / "wnids.safetensors")
+    for wnid, label in zip(wnids, LABELS, strict=True):
+        shutil.copytree(world / "photos" / label, tmp_path / "set" / "val" / wnid)
+    lines = [f"{wnid}\t{name}, beast" for wnid, name in zip(wnids, LABELS, strict=True)]
+    (tmp_path / "set" / "words.txt").write_text("\n".join(lines))
+    result = run(
+        "--output",
+        tmp_path / "out",
+        model=tmp_path / "wnids.safetensors",
+        images=tmp_path / "set/val",
+    )
+    assert result.exit_code == 0, result.output
+    assert read_ledger(tmp_path / "out").receipt.labels[1] == "n00000001 wolf, beast"
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert '"wolf"' in page
+
+
 def test_quiet_and_exit_codes(run, finished, tmp_path) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     result = run("--output", tmp_path / "copy", "--quiet", "--fail-on", "low")
