@@ -33,9 +33,10 @@ def test_the_methods_page_is_the_table() -> None:
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page()
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("**/*.md")), ids=lambda path: path.name)
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path) -> None:
-    if any(part.startswith(".") or part in ("build", "dist") for part in path.parts):
-        pytest.skip("not a document of the project")
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
         assert "://" in target or (path.parent / target).exists(), target
