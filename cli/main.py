@@ -32,6 +32,11 @@ COMMANDS = {
         "Audit a labelled image folder and write a per-class report.",
         "the same command goes on where it stopped",
     ),
+    "bench": Entry(
+        "jaxattr.cli.bench",
+        "Measure the library's claims where the truth is known.",
+        "nothing was written",
+    ),
     "explain": Entry(
         "jaxattr.cli.explain",
         "Show what in a photo speaks for a class, and what against it.",

@@ -14,7 +14,7 @@ HEAD = (
 
 
 def reference() -> str:
-    """The help of the group and of each command, as Markdown."""
+    """The help of the group, of each command, and of the commands of a group, as Markdown."""
     group = click.Context(main, info_name="jaxattr", terminal_width=80)
     parts = [HEAD, _section("jaxattr", main, group)]
     for name in main.list_commands(group):
@@ -22,6 +22,9 @@ def reference() -> str:
         assert command is not None
         context = click.Context(command, info_name=name, parent=group, terminal_width=80)
         parts.append(_section(f"jaxattr {name}", command, context))
+        for inner, one in getattr(command, "commands", {}).items():
+            below = click.Context(one, info_name=inner, parent=context, terminal_width=80)
+            parts.append(_section(f"jaxattr {name} {inner}", one, below))
     return "\n".join(parts)
 
 

@@ -75,7 +75,7 @@ def explanation(
     maps = [np.asarray(panel.map) for panel in panels]
     limit = max(heatmap.limit(one) for one in maps)
     height = float(np.clip(_WIDTH * photo.shape[0] / photo.shape[1], 0.5 * _WIDTH, 1.5 * _WIDTH))
-    with _own_style():
+    with own_style():
         figure, axes = _grid(len(panels) + 1, height)
         _show(axes[0], photo, title, detail)
         for axis, panel, one in zip(axes[1:], panels, maps, strict=True):
@@ -111,14 +111,14 @@ def encode(figure: Figure, format: str) -> bytes:
         "pdf": {"CreationDate": None, "Creator": "jaxattr", "Producer": "jaxattr"},
     }[format]
     file = io.BytesIO()
-    with _own_style(), warnings.catch_warnings():
+    with own_style(), warnings.catch_warnings():
         # A label in a script that the font lacks is drawn as boxes; the file's name still tells.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
         figure.savefig(file, format=format, dpi=_DPI, metadata=metadata)
     return file.getvalue()
 
 
-def _own_style() -> Any:
+def own_style() -> Any:
     """matplotlib's defaults, whatever the user's own style is, for the length of a `with`."""
     kept = ("backend", "interactive", "toolbar", "webagg", "date", "timezone", "datapath")
     style: dict[Any, Any] = {

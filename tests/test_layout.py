@@ -29,9 +29,11 @@ LEVELS = {
     "models": 3,
     "scenes": 3,
     "methods": 4,
+    "metrics": 4,
     "figures": 4,
     "audit": 5,
-    "cli": 6,
+    "bench": 6,
+    "cli": 7,
 }
 
 

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+Maps = Float[np.ndarray, "*batch row column"]
+
+
+def pointing_game(
+    maps: Maps, region: Maps, *, covered: float | int = 0.5
+) -> Float[np.ndarray, "*batch"]:
+    """1 where the patch with the largest value lies in the region, else 0; NaN for constant maps.
+
+    A patch lies in a region that covers at least the share `covered` of it. The negative game is
+    that of `-maps`. Source: Zhang et al. 2018, with a patch for the pixel and no tolerance.
+    """
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    best = flat.argmax(axis=-1)[..., None]
+    inside = np.take_along_axis(region.reshape(*region.shape[:-2], -1), best, axis=-1)[..., 0]
+    hit = np.asarray(inside >= covered, np.float64)
+    return np.where(flat.max(axis=-1) > flat.min(axis=-1), hit, np.nan)
