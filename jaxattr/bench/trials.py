@@ -52,17 +52,27 @@ class _Trial(NamedTuple):
     group: str
 
 
+def scene_of_two(number: int, seed: int, size: int) -> scenes.Scene:
+    """One held-out scene of two objects whose classes are no twins."""
+    key = HELD_OUT + seed, 2, number
+    names = _two_names(key)
+    while scenes.twin(names[0]) == names[1]:
+        key = (*key, 1)
+        names = _two_names(key)
+    return scenes.draw(key, names, size=size)
+
+
+def _two_names(key: tuple[int, ...]) -> list[str]:
+    # A generator of its own: `draw` takes everything else from the same key.
+    order = np.random.default_rng((*key, 0)).permutation(len(scenes.CLASSES))
+    return [scenes.CLASSES[i] for i in order[:2]]
+
+
 def two_objects(count: int, seed: int, size: int, grid: tuple[int, int]) -> Trials:
     """Scenes of two objects that are no twins, each object as the target against the other."""
     trials = []
     for i in range(count):
-        key = HELD_OUT + seed, 2, i
-        # A generator of its own: `plan` draws everything else from the same seed.
-        names = list(np.random.default_rng((*key, 0)).permutation(scenes.CLASSES)[:2])
-        while scenes.twin(names[0]) == names[1]:
-            key = (*key, 1)
-            names = list(np.random.default_rng((*key, 0)).permutation(scenes.CLASSES)[:2])
-        scene = scenes.draw(key, [str(name) for name in names], size=size)
+        scene = scene_of_two(i, seed, size)
         whole = np.logical_or(*scene.objects)
         nothing = np.zeros_like(whole)
         classes = [scenes.CLASSES.index(name) for name in scene.classes]

@@ -1,6 +1,6 @@
 """Where the time of one explanation goes: the share of each kind of operation on CPU.
 
-    python benchmarks/profile.py --model vit-base --output benchmarks/results/profile-base.json
+    python benchmarks/breakdown.py --model vit-base --output benchmarks/results/breakdown-base.json
 
 Takes JAX's own trace of repeated calls and adds up the time inside each compiled operation, by the
 kind that its name tells. Beside it stands the hardware limit: the same dense products (forward and
