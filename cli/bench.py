@@ -32,7 +32,7 @@ def bench() -> None:
     "--scenes",
     "count",
     type=click.IntRange(min=1),
-    default=200,
+    default=100,
     show_default=True,
     help="Scenes of each of the three kinds.",
 )
