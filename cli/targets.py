@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -86,7 +86,7 @@ def ask(question: Question, logits: np.ndarray) -> list[Asked]:
     return pairs
 
 
-def loss(name: str) -> Loss:
+def loss(name: str) -> Callable[[Any, Any], Loss]:
     """The function of `jaxattr.losses`, taking both classes; `logit` ignores the second."""
     from jaxattr import losses
 
