@@ -32,6 +32,8 @@ LEVELS = {
     "metrics": 4,
     "figures": 4,
     "audit": 5,
+    "details": 5,
+    "guidance": 5,
     "bench": 6,
     "cli": 7,
 }
