@@ -114,7 +114,7 @@ def audit(
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     note(describe_model(loaded), quiet=quiet)
-    root = _drawn(output / "images", seed) if images == "scenes" else Path(images)
+    root = _drawn(output / "scenes", seed) if images == "scenes" else Path(images)
     loaded = _named(loaded, root)
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
@@ -153,7 +153,7 @@ def write_results(ledger: Ledger, summary: Summary, findings: list[Finding]) -> 
     return ledger.folder / "report.html"
 
 
-def progress_bar(total: int, done: int, *, quiet: bool) -> Any:
+def progress_bar(total: int, done: int, *, quiet: bool, doing: str = "Explaining") -> Any:
     """A bar on stderr with images a second and the time left; calling it advances it."""
     from contextlib import contextmanager
 
@@ -165,7 +165,7 @@ def progress_bar(total: int, done: int, *, quiet: bool) -> Any:
     def bar() -> Iterator[Any]:
         console = Console(stderr=True)
         rate = TextColumn("{task.fields[rate]}")
-        columns = (TextColumn("Explaining"), BarColumn(), MofNCompleteColumn(), rate, TimeLeft())
+        columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), rate, TimeLeft())
         hidden = quiet or not console.is_terminal
         with Progress(*columns, console=console, disable=hidden) as progress:
             task = progress.add_task("", total=total, completed=done, rate="")
@@ -221,7 +221,7 @@ def _drawn(folder: Path, seed: int) -> Path:
         rmtree(part, ignore_errors=True)
         write_folder(part, SCENES_PER_CLASS, seed=seed)
         part.rename(folder)
-    return folder
+    return folder / "images"
 
 
 def _left(ledger: Ledger) -> int:

@@ -42,6 +42,21 @@ COMMANDS = {
         "Show what in a photo speaks for a class, and what against it.",
         "files written so far are complete",
     ),
+    "rewrite": Entry(
+        "jaxattr.cli.rewrite",
+        "Change a photo's pixels, barely, until the model sees another class.",
+        "nothing was written",
+    ),
+    "scenes": Entry(
+        "jaxattr.cli.scenes",
+        "Draw a labelled image folder with planted defects and their truth.",
+        "nothing was left behind",
+    ),
+    "transfer": Entry(
+        "jaxattr.cli.transfer",
+        "Optimise a photo's attention maps for a class, and watch its evidence move.",
+        "nothing was written",
+    ),
 }
 
 

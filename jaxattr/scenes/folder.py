@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from jaxattr.errors import DatasetError, LabelError
+from jaxattr.errors import DatasetError
 from jaxattr.scenes.classes import CLASSES
-from jaxattr.scenes.scene import SIZE, draw
+from jaxattr.scenes.defects import DEFAULT, Defect
+from jaxattr.scenes.planting import Decision, assign, image_seed
+from jaxattr.scenes.scene import SIZE
+from jaxattr.scenes.showing import change_copy, show
+from jaxattr.scenes.truth import Truth, mask_png, pack_masks, parquet, part_names
 
-TRUTH = "truth.csv"
-
-
-@dataclass(frozen=True)
-class Mislabelled:
-    """Wrong labels to plant.
-
-    `contaminated` holds `(folder, class, share)`: that share of the folder's images shows the
-    class, and not the other way round. `random` is the share of all other images that show a
-    class taken by lot.
-    """
-
-    contaminated: tuple[tuple[str, str, float], ...] = (("kite", "bald eagle", 0.12),)
-    random: float = 0.01
+IMAGES, MASKS, TRUTH = "images", "masks", "truth.parquet"
+PATCH = 8
+"""Side of the embedded model's patches."""
+_SMALLEST = 16
 
 
-class Truth(NamedTuple):
-    """A row of `truth.csv`."""
-
-    file: str
-    label: str
-    """What the folder says."""
-    true_label: str
-    """What the image shows."""
-    defect: str
-    """Empty, `contamination` or `random`."""
+class _Drawn(NamedTuple):
+    image: np.ndarray
+    bits: np.ndarray | None
     background: str
+    seed: tuple[int, ...]
 
 
 def write_folder(
@@ -50,89 +39,136 @@ def write_folder(
     *,
     seed: int = 0,
     size: int = SIZE,
-    mislabelled: Mislabelled | None = Mislabelled(),
+    defects: Sequence[Defect] = DEFAULT,
     classes: Sequence[str] = CLASSES,
+    masks: bool = True,
     suffix: str = ".png",
+    progress: Callable[[int], None] = lambda count: None,
 ) -> list[Truth]:
-    """Write one-object scenes to `path/<class>/<number>.png`, and `path/truth.csv`.
+    """Write one-object scenes to `images/<class>/<number>.png`, `masks/...`, and `truth.parquet`.
 
-    Spaces of class names become underscores. `mislabelled=None` writes the clean twin of the same
-    seed: it differs in the planted images only, and in a folder contaminated by a twin class in
-    one part of them only.
+    Spaces of class names become underscores. `defects=()` writes the clean twin of the same seed:
+    it differs in the images that have a `defect` only. What was written of a folder that cannot
+    be finished is removed.
 
     Args:
         path: made if it is not there; must be empty.
+        masks: write a mask for each image, see `pack_masks`.
         suffix: `.png`, or `.jpg` (quality 92).
+        progress: called with a number of images whenever so many more are written.
 
     Returns:
-        The rows of `truth.csv`, in its order.
+        The rows of `truth.parquet`, in its order.
 
     Raises:
         DatasetError: the folder is not empty, or a number is out of range.
         LabelError: a class that does not exist.
     """
     path = Path(path)
-    shown = plant(images_per_class, seed, mislabelled, classes)
-    if size < 16:
-        raise DatasetError(f"size {size}: too small to recognise anything; give 16 or more pixels.")
+    decisions = assign(defects, images_per_class, seed, classes)
+    _check(path, size, suffix)
+    digits = max(4, len(str(images_per_class - 1)))
+    facts = {
+        "scenes": f"seed {seed}, {images_per_class} images per class, size {size}",
+        "defects": ",".join(map(str, defects)) or "none",
+    }
+    rows = []
+    with _all_or_nothing(path):
+        for label in classes:
+            for folder in (IMAGES, MASKS) if masks else (IMAGES,):
+                (path / folder / _slug(label)).mkdir(parents=True)
+            for number, decision in enumerate(decisions[label]):
+                name = f"{_slug(label)}/{number:0{digits}d}"
+                drawn = _draw(decisions, (label, number), seed, size, masks)
+                row = _truth(decision, drawn, name, suffix, digits)
+                (path / row.file).write_bytes(_encode(drawn.image, suffix))
+                if drawn.bits is not None:
+                    (path / row.mask).write_bytes(mask_png(drawn.bits))
+                rows.append(row)
+                progress(1)
+        (path / TRUTH).write_bytes(parquet(rows, facts))
+    return rows
+
+
+def _draw(
+    decisions: dict[str, list[Decision]], at: tuple[str, int], seed: int, size: int, masks: bool
+) -> _Drawn:
+    """Draw the image in one place of the folder; a copy by drawing its source again."""
+    decision = decisions[at[0]][at[1]]
+    if decision.copy_of is not None:
+        source = _draw(decisions, decision.copy_of, seed, size, masks)
+        own = (*image_seed(seed, *at), 1)
+        image = change_copy(source.image, decision.change, own)
+        bits = source.bits
+        if bits is not None:
+            bits = change_copy(bits, decision.change, own, colours=False)
+        return _Drawn(image, bits, source.background, source.seed)
+    own = image_seed(seed, *at)
+    shown = show(decision, own, size=size, masks=masks)
+    bits = pack_masks(shown.scene, 0, shown.watermark) if masks else None
+    return _Drawn(shown.image, bits, shown.scene.background, own)
+
+
+def _truth(decision: Decision, drawn: _Drawn, name: str, suffix: str, digits: int) -> Truth:
+    source = ""
+    if decision.copy_of is not None:
+        label, number = decision.copy_of
+        source = f"{IMAGES}/{_slug(label)}/{number:0{digits}d}{suffix}"
+    return Truth(
+        file=f"{IMAGES}/{name}{suffix}",
+        label=decision.label,
+        true_label=decision.shown,
+        defect="+".join(dict.fromkeys(one.kind for one in decision.defects)),
+        background=drawn.background,
+        missing_part=decision.without or "",
+        watermark=decision.watermark,
+        copy_of=source,
+        change=decision.change,
+        seed=drawn.seed,
+        mask="" if drawn.bits is None else f"{MASKS}/{name}.png",
+        parts=part_names(decision.shown),
+    )
+
+
+def _slug(label: str) -> str:
+    return label.replace(" ", "_")
+
+
+def _encode(image: np.ndarray, suffix: str) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "PNG" if suffix == ".png" else "JPEG", quality=92)
+    return data.getvalue()
+
+
+def _check(path: Path, size: int, suffix: str) -> None:
+    if size < _SMALLEST:
+        raise DatasetError(
+            f"size {size}: too small to recognise anything; give {_SMALLEST} or more pixels."
+        )
+    if size % PATCH:
+        low = size // PATCH * PATCH
+        raise DatasetError(
+            f"size {size}: does not divide into the model's patches of {PATCH} x {PATCH}; "
+            f"give {low} or {low + PATCH}."
+        )
     if suffix not in (".png", ".jpg"):
         raise DatasetError(f"suffix {suffix}: cannot be written; choose .png or .jpg.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DatasetError(f"{path}: is not an empty folder; name a new one.")
-    rows = []
-    for label in classes:
-        folder = label.replace(" ", "_")
-        (path / folder).mkdir(parents=True)
-        for number, (name, defect) in enumerate(shown[label]):
-            file = f"{folder}/{number:04d}{suffix}"
-            scene = draw((seed, CLASSES.index(label), number), [name], size=size)
-            Image.fromarray(scene.image).save(path / file, quality=92)
-            rows.append(Truth(file, label, name, defect, scene.background))
-    with (path / TRUTH).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(Truth._fields)
-        writer.writerows(rows)
-    return rows
 
 
-def plant(
-    images_per_class: int,
-    seed: int,
-    mislabelled: Mislabelled | None,
-    classes: Sequence[str] = CLASSES,
-) -> dict[str, list[tuple[str, str]]]:
-    """Decide which class each image shows: `{folder: [(class, defect), ...]}`."""
-    if images_per_class < 1:
-        raise DatasetError(f"{images_per_class} images per class: give at least 1.")
-    defects = mislabelled or Mislabelled((), 0.0)
-    names = [*classes, *(name for a, b, _ in defects.contaminated for name in (a, b))]
-    for name in names:
-        if name not in CLASSES:
-            raise LabelError(f"{name}: no such class of scenes; choose from {', '.join(CLASSES)}.")
-    for share in (defects.random, *(share for *_, share in defects.contaminated)):
-        if not 0 <= share <= 1:
-            raise DatasetError(f"share {share}: out of range; give a number from 0 to 1.")
-    rng = np.random.default_rng((seed, 7))
-    shown = {label: [(label, "")] * images_per_class for label in classes}
-    for label, name, share in defects.contaminated:
-        if label in shown:
-            _replace(rng, shown[label], round(share * images_per_class), [name], "contamination")
-    for label in classes:
-        # Rounded by lot, so that small folders have their few wrong labels too.
-        count = int(defects.random * images_per_class + rng.random())
-        others = [name for name in CLASSES if name != label]
-        _replace(rng, shown[label], count, others, "random")
-    return shown
-
-
-def _replace(
-    rng: np.random.Generator,
-    images: list[tuple[str, str]],
-    count: int,
-    names: list[str],
-    defect: str,
-) -> None:
-    """Let `count` images that are still right show one of `names`."""
-    right = [i for i, (_, planted) in enumerate(images) if not planted]
-    for i in rng.permutation(right)[:count]:
-        images[i] = (names[rng.integers(len(names))], defect)
+@contextlib.contextmanager
+def _all_or_nothing(path: Path) -> Iterator[None]:
+    """Make the folder; remove what was written into it if it cannot be finished."""
+    new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for name in (IMAGES, MASKS):
+            shutil.rmtree(path / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (path / TRUTH).unlink(missing_ok=True)
+            if new:
+                path.rmdir()
+        raise

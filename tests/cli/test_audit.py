@@ -37,6 +37,7 @@ from jaxattr.cli import audit as command
 from jaxattr.cli.main import main
 from jaxattr.images import preprocess
 from jaxattr.models import native
+from jaxattr.scenes import read_truth
 
 
 def test_the_ledger_holds_what_the_library_computes(finished, world, model) -> None:
@@ -234,8 +235,8 @@ def test_the_embedded_scenes(tmp_path, monkeypatch) -> None:
     assert result.exit_code == 0, result.output
     assert "96 images, 12 classes" in result.stdout
     ledger = read_ledger(tmp_path / "jaxattr-audit")
-    with (tmp_path / "jaxattr-audit" / "images" / "truth.csv").open(newline="") as file:
-        planted = {row["file"] for row in csv.DictReader(file) if row["defect"]}
+    truth = read_truth((tmp_path / "jaxattr-audit" / "scenes" / "truth.parquet").read_bytes())
+    planted = {row.file.removeprefix("images/") for row in truth if row.defect}
     findings = json.loads((ledger.folder / "findings.json").read_text(encoding="utf-8"))["findings"]
     flagged = {image["file"] for finding in findings for image in finding["images"]}
     assert len(planted & flagged) >= 0.7 * len(planted)

@@ -1,0 +1,130 @@
+"""`jaxattr scenes`: a labelled folder of drawn scenes whose every part and defect is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jaxattr.cli import options
+from jaxattr.cli.main import Failure, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxattr.scenes import Decision, Defect, Truth
+
+EPILOG = """\b
+Defects (NAME is a class; SHARE is 0.12 or 12%):
+  contamination:NAME=NAME:SHARE         of the first's images show the second
+  symmetric:SHARE                       of all labels are exchanged
+  symmetric:NAME=NAME:SHARE             the same between these classes
+  noise:SHARE                           of all images show another class
+  watermark:NAME[:SHARE[:OTHERS]]       a mark in a corner goes with a class
+  background:NAME=KIND[:SHARE[:OTHERS]] a background goes with a class
+  duplicates:SHARE[:ACROSS]             copies, ACROSS of them in other classes
+  missing:NAME[:SHARE]                  without the part that tells it apart
+  default, all, none                    kite<-bald eagle and noise; one of each
+
+\b
+Examples:
+  jaxattr scenes scenes/
+  jaxattr scenes clean/ --defects none
+  jaxattr scenes marked/ --defects default --defects watermark:zebra:0.9
+  jaxattr scenes big/ --images-per-class 500 --defects "contamination:cat=rabbit:5%"
+
+OUT_DIR/images holds one folder per class, for `jaxattr audit --images OUT_DIR/images` and every
+reader of such folders; OUT_DIR/masks one indexed PNG per image, where bit k says where its part k
+is visible; OUT_DIR/truth.parquet one row per image. The same seed gives the same bytes, and with
+`--defects none` the clean twin: the same images but for the planted ones.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="OUT_DIR")
+@click.option(
+    "-n",
+    "--images-per-class",
+    "count",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    help="Images of each of the classes.",
+)
+@click.option(
+    "--defects",
+    "texts",
+    multiple=True,
+    default=("default",),
+    show_default=True,
+    help="What is planted, as below; commas or repeating it give several.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The lot.")
+@click.option(
+    "--size", default=96, show_default=True, help="Side in pixels, a multiple of the patch's 8."
+)
+@click.option("--masks/--no-masks", default=True, show_default=True, help="Write the masks.")
+@options.quiet_option
+def scenes(
+    folder: Path,
+    count: int,
+    texts: tuple[str, ...],
+    seed: int,
+    size: int,
+    masks: bool,
+    quiet: bool,
+) -> None:
+    """Draw a labelled image folder with planted defects and their truth."""
+    from jaxattr.cli.audit import progress_bar
+    from jaxattr.scenes import CLASSES, assign, parse, write_folder
+
+    defects = parse(texts)
+    with progress_bar(count * len(CLASSES), 0, quiet=quiet, doing="Drawing") as advance:
+        try:
+            rows = write_folder(
+                folder,
+                count,
+                seed=seed,
+                size=size,
+                defects=defects,
+                masks=masks,
+                progress=advance,
+            )
+        except OSError as error:
+            raise Failure(describe(error).replace("--output", "OUT_DIR")) from None
+    planted = assign(defects, count, seed)
+    click.echo(_summary(folder, rows, defects, planted, masks))
+    for defect, images in _counts(defects, planted).items():
+        if not images:
+            options.warn(f"{defect}: so small a share of so few images that none was planted.")
+
+
+def _summary(
+    folder: Path,
+    rows: Sequence[Truth],
+    defects: Sequence[Defect],
+    planted: dict[str, list[Decision]],
+    masks: bool,
+) -> str:
+    """What was written, and how many images have each defect."""
+    classes, wrong = len(planted), sum(row.label != row.true_label for row in rows)
+    size = f"{len(rows)} images of {classes} classes"
+    lines = [
+        f"{folder}: {size}, {sum(bool(row.defect) for row in rows)} with a defect, "
+        f"{wrong} labelled wrongly"
+    ]
+    counts = _counts(defects, planted)
+    width = len(str(max(counts.values(), default=0)))
+    lines += [f"  {images:>{width}}  {defect}" for defect, images in counts.items()]
+    if not defects:
+        lines.append("  no defects: the clean twin of this seed")
+    lines.append(f"Images: {folder / 'images'}")
+    lines += [f"Masks:  {folder / 'masks'}"] if masks else []
+    return "\n".join([*lines, f"Truth:  {folder / 'truth.parquet'}"])
+
+
+def _counts(defects: Sequence[Defect], planted: dict[str, list[Decision]]) -> dict[Defect, int]:
+    found = Counter(one for images in planted.values() for each in images for one in each.defects)
+    return {defect: found[defect] for defect in defects}
