@@ -1,0 +1,312 @@
+"""`jaxattr transfer`: change the attention until it gives another answer, and watch the map."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from jaxattr.cli import options, output
+from jaxattr.cli.main import Failure
+from jaxattr.cli.waiting import interruptible
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxattr.labels import LabelTable
+    from jaxattr.strips import Film
+    from jaxattr.types import Model
+
+# The keys of `jaxattr.transfer.MAPS`, which a test holds equal: `--help` must not import jax.
+METHODS = ("absolute", "complete", "positive", "raw_attention", "rollout")
+FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
+
+
+class Asked(NamedTuple):
+    """How the attention is optimised, as the options say."""
+
+    steps: int
+    every: int
+    direction: str
+    optimizer: str
+    rate: float
+    parameters: str
+    method: str
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@options.model_options
+@click.option(
+    "-t",
+    "--target",
+    default="top1",
+    show_default=True,
+    help="Class whose logit is the loss: label, wnid, index, or top1 for the most probable.",
+)
+@click.option(
+    "--show",
+    multiple=True,
+    help="Class to draw the map of; repeatable.  [default: the target and the strongest other]",
+)
+@click.option("--steps", type=click.IntRange(1, 100_000), default=80, show_default=True)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    help="Look at the map every so many steps.  [default: a twentieth of the steps]",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["raise", "lower"]),
+    default="raise",
+    show_default=True,
+    help="Raise the target's logit, which moves evidence as in the paper's Fig. 6, or lower it.",
+)
+@click.option(
+    "--parameters",
+    type=click.Choice(["raw", "scores"]),
+    default="raw",
+    show_default=True,
+    help="Optimise the attention maps themselves (the paper), or the scores before the softmax, "
+    "so that rows stay distributions.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", "adam"]),
+    default="sgd",
+    show_default=True,
+    help="Plain gradient steps, or Adam.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.0004,
+    show_default=True,
+    help="The default is the paper's.",
+)
+@click.option(
+    "--method", type=click.Choice(METHODS), default="complete", show_default=True, help="Map drawn."
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="jaxattr-transfer",
+    show_default=True,
+    help="Folder for the files, named <image>-<class>-transfer.<format>.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    multiple=True,
+    default=("png", "gif", "csv"),
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="A filmstrip, an animation, or the numbers of every frame. Repeatable.",
+)
+@options.quiet_option
+def transfer(
+    image: Path,
+    model: str,
+    revision: str | None,
+    dtype: str,
+    image_size: int | tuple[int, int] | None,
+    target: str,
+    show: tuple[str, ...],
+    steps: int,
+    every: int | None,
+    direction: str,
+    parameters: str,
+    optimizer: str,
+    learning_rate: float,
+    method: str,
+    folder: Path,
+    formats: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Optimise a photo's attention maps for a class, and watch its evidence move.
+
+    The attention maps of all layers become the only parameters; the loss is one logit (the paper's
+    Fig. 6). Nothing but them changes: not the pixels, not the weights. At every frame the map of
+    each shown class is drawn from the changed attention and its gradient.
+
+    \b
+    Examples:
+      jaxattr transfer el1.png --model vit-base --target zebra
+      jaxattr transfer el1.png --model vit-base --target zebra --steps 200 --every 10
+      jaxattr transfer el1.png --model vit-base -t zebra --show zebra --show tusker -f webp
+    """
+    output.make_folder(folder)
+    options.prepare_jax(dtype)
+    from jaxattr import images
+    from jaxattr.labels import LabelTable
+    from jaxattr.models import load
+
+    picture = images.decode(image)
+    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    table = LabelTable(loaded.labels, loaded.config.classes)
+    named = [target, *show]
+    known = {name: table.resolve(name) for name in named if name.lower() != "top1"}
+    options.note(options.describe_model(loaded), quiet=quiet)
+    array = images.normalize(images.fit(picture, loaded.preprocessing), loaded.preprocessing)
+    asked = Asked(
+        steps, every or max(1, steps // 20), direction, optimizer, learning_rate, parameters, method
+    )
+    run = partial(_run, loaded, array, [known.get(name, -1) for name in named], asked)
+    film, logits, moved, classes = interruptible(lambda: run(picture=picture, table=table))
+    click.echo(f"{image}\n{_table(film, logits)}")
+    name = f"{output.slug(image.stem)}-{output.slug(table.short(classes[0]))}-transfer"
+    for path, data in _files(
+        folder / name, formats, film, logits, moved, table, classes, _words(asked, loaded, film)
+    ):
+        output.write(path, data)
+        click.echo(f"  {path}")
+
+
+def _run(
+    model: Model,
+    array: np.ndarray,
+    named: list[int],
+    asked: Asked,
+    *,
+    picture: Any,
+    table: LabelTable,
+) -> tuple[Film, np.ndarray, np.ndarray, list[int]]:
+    """The film, all logits `[frame, class]`, moved `[frame, layer]`, and the classes shown."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from jaxattr import losses
+    from jaxattr.cli.explained import visible
+    from jaxattr.strips import Film
+    from jaxattr.transfer import schedule
+    from jaxattr.transfer import transfer as compute
+    from jaxattr.vit import predict
+
+    logits = np.asarray(jax.jit(predict)(model, array))
+    order = [int(index) for index in (-logits).argsort(kind="stable")]
+    target, *shown = [order[0] if index < 0 else index for index in named]
+    if not shown:
+        shown = [target, *[index for index in order if index != target][:1]]
+    shown = list(dict.fromkeys(shown))
+    optimizer = {"sgd": optax.sgd, "adam": optax.adam}[asked.optimizer](asked.rate)
+    chosen: dict[str, Any] = {
+        "explain": losses.target_logit(jnp.array(shown)),
+        "ascend": asked.direction == "raise",
+    }
+    static = partial(
+        compute, optimizer=optimizer, parameters=asked.parameters, method=asked.method
+    )
+    steps = schedule(asked.steps, asked.every)
+    found = jax.tree.map(
+        np.asarray, jax.jit(static)(model, array, losses.target_logit(target), steps, **chosen)
+    )
+    bad = ~np.isfinite(found.logits).all(axis=1)
+    if bad.any():
+        raise Failure(
+            f"at step {found.steps[bad][0]} the logits are no numbers any more; lower "
+            f"--learning-rate (it was {asked.rate:g}) or take --parameters scores."
+        )
+    film = Film(
+        visible(picture, model.preprocessing),
+        found.steps,
+        found.maps,
+        found.logits[:, shown],
+        found.moved.mean(axis=1),
+        [table.short(index) for index in shown],
+        [table.short(int(one.argmax())) for one in found.logits],
+    )
+    return film, found.logits, found.moved, [target, *shown]
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _table(film: Film, logits: np.ndarray) -> str:
+    """At most eleven frames: the logits of the shown classes, what is first, how far it moved."""
+    import numpy as np
+
+    count = len(film.steps)
+    rows = []
+    for frame in np.unique(np.rint(np.linspace(0, count - 1, min(11, count))).astype(int)):
+        rows.append(
+            (
+                f"  {film.steps[frame]}",
+                film.first[frame],
+                *(f"{value:.3f}" for value in film.logits[frame]),
+                f"{film.moved[frame]:.4f}",
+            )
+        )
+    return output.table(("  step", "first", *film.names, "moved"), rows, left=2)
+
+
+def _files(
+    stem: Path,
+    formats: tuple[str, ...],
+    film: Film,
+    logits: np.ndarray,
+    moved: np.ndarray,
+    table: LabelTable,
+    classes: list[int],
+    words: dict[str, str],
+) -> Iterator[tuple[Path, bytes]]:
+    from jaxattr import figures, strips
+
+    for format in dict.fromkeys(formats):
+        path = stem.with_name(f"{stem.name}.{format}")
+        if format == "csv":
+            yield path, _csv(film, logits, moved, classes[1:])
+        elif format in ("gif", "webp"):
+            yield path, strips.animation(film, format)  # type: ignore[arg-type]
+        else:
+            yield path, figures.encode(strips.filmstrip(film, **words), format)
+
+
+def _csv(film: Film, logits: np.ndarray, moved: np.ndarray, shown: list[int]) -> bytes:
+    """A row per frame and shown class; `positive` and `negative` are sums over the raw map."""
+    import numpy as np
+
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    layers = [f"moved_layer_{layer}" for layer in range(moved.shape[1])]
+    head = ["step", "first", "index", "class", "logit", "probability", "positive", "negative"]
+    writer.writerow([*head, "moved", *layers])
+    probabilities = _probabilities(logits)
+    for frame, step in enumerate(film.steps):
+        for row, index in enumerate(shown):
+            one = film.maps[frame, row].astype(np.float64)
+            numbers = [
+                logits[frame, index],
+                probabilities[frame, index],
+                np.maximum(one, 0).sum(),
+                np.maximum(-one, 0).sum(),
+                film.moved[frame],
+                *moved[frame],
+            ]
+            texts = [film.first[frame], index, film.names[row]]
+            writer.writerow([step, *texts, *(f"{number:.7g}" for number in numbers)])
+    return file.getvalue().encode()
+
+
+def _words(asked: Asked, model: Model, film: Film) -> dict[str, str]:
+    """The title and the footer of the filmstrip."""
+    name = Path(model.name).name if Path(model.name).is_absolute() else model.name
+    how = f"{asked.optimizer}, learning rate {asked.rate:g}, {asked.parameters} parameters"
+    verb = {"raise": "raised", "lower": "lowered"}[asked.direction]
+    return {
+        "title": f"Attention transfer: the logit of the target is {verb}",
+        "footer": "  ·  ".join(filter(None, [name, f"method {asked.method}", how])),
+    }
