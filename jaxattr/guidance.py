@@ -6,15 +6,20 @@ image on the same canvas gives it a place. The map of the canvas is then cut bac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from jaxattr import losses
 from jaxattr.errors import JaxattrError
+from jaxattr.gradients import over_images
+from jaxattr.methods import complete
+from jaxattr.types import Image, Loss, MethodFunction, Model
 
 Side = Literal["left", "right", "top", "bottom"]
 Resize = Literal["squeeze", "crop", "pad"]
@@ -50,6 +55,25 @@ class Layout:
                 f"layout: the image's proportion is {self.proportion}, wanted more than 0 and less "
                 "than 1"
             )
+
+
+class Guided(NamedTuple):
+    """What `guided` finds, on the image's own patches, and how much of it is the guide's doing."""
+
+    mean: Float[Array, "row column"]
+    spread: Float[Array, "row column"]
+    """Standard deviation over the guides; zero where there is only one."""
+    maps: Float[Array, "guide row column"]
+    canvas: Float[Array, "guide row column"]
+    """The raw maps of the whole canvases, guides included."""
+    logits: Float[Array, "guide class"]
+    """The model's answer to each canvas: what `losses.is_guiding` asks for."""
+
+    @property
+    def dependence(self) -> Any:
+        """`‖spread‖ / ‖mean‖`: 0 if the guide does not matter; 1 or more if nothing else does."""
+        spread, mean = (jnp.sqrt(jnp.square(one).sum()) for one in (self.spread, self.mean))
+        return jnp.where(mean > 0, spread / jnp.where(mean > 0, mean, 1), jnp.inf)
 
 
 def stitch(image: Picture, guide: Picture, *, layout: Layout = Layout()) -> Array:
@@ -106,6 +130,33 @@ def own_region(
         edges = np.clip(np.arange(patches + 1) * (length / patches), start, stop)
         shares.append(np.diff(edges) * (patches / length))
     return np.outer(*shares)
+
+
+def guided(
+    model: Model,
+    image: Image,
+    guides: Float[Array, "guide height width channel"],
+    target: Any,
+    against: Int[Array, " guide"],
+    *,
+    loss: Callable[[Any, Any], Loss] = losses.difference,
+    method: MethodFunction = complete,
+    layout: Layout = Layout(),
+) -> Guided:
+    """Explain one class of an image against each of n guides, and how far the maps agree.
+
+    Each guide is stitched to the image, and `loss(target, class of the guide)` is explained on
+    that canvas; `loss=lambda target, _: losses.target_logit(target)` is the paper's Fig. 8. All
+    guides are one `over_images`; compiled once for any image, guides and classes.
+    """
+
+    def one(guide: Array, other: Array) -> tuple[Array, Array]:
+        canvas = stitch(image, guide, layout=layout)
+        return method(model, canvas, loss(target, other)), model.forward(canvas)[0]
+
+    canvases, logits = over_images(one, guides, against)
+    maps = own_part(canvases, model.config.image_size, layout=layout)
+    return Guided(maps.mean(axis=0), maps.std(axis=0), maps, canvases, logits)
 
 
 def _axis(layout: Layout) -> int:
