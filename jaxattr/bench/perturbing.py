@@ -63,6 +63,10 @@ def explain(
 
     Images without a label (-1) get their prediction's map in its place.
     """
+    if not len(images):
+        nothing = np.zeros((0, len(CLASSES), *model.config.grid), np.float32)
+        maps = dict.fromkeys([*methods, RANDOM], nothing)
+        return Unmasked(np.zeros(0, np.int32), nothing[..., 0, 0], maps)
     found = []
     for start in range(0, len(images), CHUNK):
         # The last chunk is filled up, so that nothing is compiled twice.
@@ -70,11 +74,12 @@ def explain(
         given = jnp.asarray(images[chosen]), jnp.asarray(labels[chosen])
         found.append(jax.tree.map(np.asarray, _explain(model, *given, tuple(methods))))
     joined = jax.tree.map(lambda *chunks: np.concatenate(chunks)[: len(images)], *found)
-    prediction, probability, maps = joined
+    prediction, probability, computed = joined
     probability[labels < 0, 0] = np.nan
     drawn = [_generator(seed, name, 0).standard_normal(model.config.grid) for name in names]
     drawn = np.stack(drawn).astype(np.float32)
-    maps[RANDOM] = np.stack([drawn, drawn], axis=1)
+    # In the order that was asked for: a dictionary comes out of a compiled function sorted.
+    maps = {**{name: computed[name] for name in methods}, RANDOM: np.stack([drawn, drawn], 1)}
     return Unmasked(prediction, probability, maps)
 
 

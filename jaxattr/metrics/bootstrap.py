@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +33,17 @@ def bootstrap(
     defined = np.isfinite(scores)
     if not defined.any():
         return Interval(np.nan, np.nan, np.nan, 0)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=resamples)
+    times = _draws(len(scores), resamples, seed)
     sums, counts = times @ np.where(defined, scores, 0.0), times @ defined.astype(np.int64)
     means = sums[counts > 0] / counts[counts > 0]
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(scores[defined].mean()), float(low), float(high), int(defined.sum()))
+
+
+@lru_cache(maxsize=1)
+def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each image is drawn, `[resample, image]`; kept, for tables of many intervals."""
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    times.setflags(write=False)
+    return times

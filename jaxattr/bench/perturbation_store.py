@@ -1,0 +1,141 @@
+"""Where the perturbation benchmark keeps what it has computed: a killed run goes on from there.
+
+`run.json` says which model, images, methods and guide; `maps/` holds every method's maps, and
+`curves/<protocol>/` what the model says of the masked images. Both are runs of `SHARD` images in
+index order, written under a temporary name and renamed: a shard is whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from jaxattr.audit.ledger import replacing
+from jaxattr.bench.perturbing import Masked, Unmasked
+from jaxattr.bench.protocols import Protocol
+from jaxattr.errors import LedgerError
+
+FORMAT = 1
+SHARD = 16
+_MAPS = "maps/"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What identifies the maps: two runs with equal receipts have equal maps."""
+
+    format: int
+    version: str
+    model: str
+    parameters: str
+    """SHA-256 over all parameters."""
+    preprocessing: dict[str, Any]
+    images: str
+    index: str
+    """SHA-256 over file names, sizes and labels."""
+    count: int
+    methods: list[str]
+    seed: int
+    guide: dict[str, Any] | None
+    """The guide's name, class, layout and SHA-256."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A run's folder."""
+
+    folder: Path
+    receipt: Receipt
+
+    @property
+    def shards(self) -> list[range]:
+        """The images of each shard."""
+        count = self.receipt.count
+        return [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+
+    def has_curves(self, protocol: Protocol, number: int) -> bool:
+        """Whether a shard of a protocol is finished."""
+        return self._curves(protocol, number).exists() and self._maps(number).exists()
+
+    def maps(self, number: int) -> tuple[list[str], Unmasked] | None:
+        """The error of each image of a shard (empty: none), and the readable ones' maps."""
+        if not self._maps(number).exists():
+            return None
+        found = _read(self._maps(number))
+        maps = {name: found[_MAPS + name] for name in self.receipt.methods}
+        return list(found["error"]), Unmasked(found["prediction"], found["probability"], maps)
+
+    def write_maps(self, number: int, errors: list[str], unmasked: Unmasked) -> None:
+        """Write the maps of one shard."""
+        maps = {_MAPS + name: one for name, one in unmasked.maps.items()}
+        _write(
+            self._maps(number),
+            error=np.array(errors, np.str_),
+            prediction=unmasked.prediction,
+            probability=unmasked.probability,
+            **maps,
+        )
+
+    def curves(self, protocol: Protocol, number: int) -> Masked:
+        """What the model says of a shard's masked images; readable ones only."""
+        found = _read(self._curves(protocol, number))
+        return Masked(found["top"], found["probability"])
+
+    def write_curves(self, protocol: Protocol, number: int, masked: Masked) -> None:
+        """Write one shard of a protocol."""
+        _write(self._curves(protocol, number), **masked._asdict())
+
+    def _maps(self, number: int) -> Path:
+        return self.folder / "maps" / f"shard-{number:06d}.npz"
+
+    def _curves(self, protocol: Protocol, number: int) -> Path:
+        name = f"{protocol.name}@{','.join(protocol.explained)}"
+        return self.folder / "curves" / name / f"shard-{number:06d}.npz"
+
+
+def open_store(folder: Path, receipt: Receipt) -> Store:
+    """Open this run's folder, begun by an earlier call or not.
+
+    Raises:
+        LedgerError: the folder holds another run, or what cannot be read.
+    """
+    path, wanted = folder / "run.json", json.loads(json.dumps(asdict(receipt)))
+    if path.exists():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise LedgerError(f"{path} cannot be read; delete {folder}.") from None
+        changed = [name for name, value in wanted.items() if earlier.get(name) != value]
+        if changed:
+            raise LedgerError(
+                f"{folder} holds another run (different: {', '.join(changed)}); choose another "
+                "--output, or delete that folder."
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            text = json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
+            temporary.write_text(text, encoding="utf-8")
+    return Store(folder, receipt)
+
+
+def _write(path: Path, **arrays: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LedgerError(
+            f"{path} cannot be read ({reason}); delete that file and run the same command again."
+        ) from None
