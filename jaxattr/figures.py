@@ -77,17 +77,18 @@ def explanation(
     height = float(np.clip(_WIDTH * photo.shape[0] / photo.shape[1], 0.5 * _WIDTH, 1.5 * _WIDTH))
     with own_style():
         figure, axes = _grid(len(panels) + 1, height)
-        _show(axes[0], photo, title, detail)
+        show(axes[0], photo, title, detail)
         for axis, panel, one in zip(axes[1:], panels, maps, strict=True):
             scaled = one / limit if limit and one.min() < one.max() else np.zeros(one.shape)
-            picture = _overlay(scaled, photo, palette, alpha, smooth)
-            _show(axis, picture, panel.title, panel.detail)
-            _legend(axis, panel, palette)
-        _bar(figure, axes[-1], palette, height)
+            picture = lay_over(scaled, photo, palette, alpha, smooth)
+            show(axis, picture, panel.title, panel.detail)
+            legend(axis, panel, palette)
+        box, (width, tall) = axes[-1].get_position(), figure.get_size_inches()
+        place = box.x1 * width + 0.14, box.y1 * tall, min(height, 3.3)
+        color_bar(figure, place, palette)
         scale = f"1 = max|S| = {limit:.3g}" if limit else "S = 0 everywhere"
         line = f"{footer}  ·  {scale}" if footer else scale
-        width = figure.get_size_inches()[0]
-        _write(figure, _GAP / width, 0.1, _shorten(line, int(17 * width)), size=7, color=_GREY)
+        write_text(figure, _GAP / width, 0.1, shorten(line, int(17 * width)), size=7, color=_GREY)
     return figure
 
 
@@ -145,9 +146,10 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _overlay(
+def lay_over(
     scaled: Any, photo: Any, palette: Palette, alpha: float | int | None, smooth: bool
 ) -> Any:
+    """A map of values between -1 and 1 as colours, and the photo over it."""
     if palette == "sequential":
         scaled = np.maximum(scaled, 0)  # a method without a sign, up to rounding
     large = heatmap.upsample(scaled.astype(np.float32), photo.shape[:2], smooth=smooth)
@@ -156,19 +158,26 @@ def _overlay(
     return heatmap.overlay(colors, photo, alpha=0.35 if alpha is None else alpha, grey=grey)
 
 
-def _show(axis: Axes, picture: Any, title: str, detail: str) -> None:
+def show(axis: Axes, picture: Any, title: str, detail: str) -> None:
+    """A picture in a frame, and two lines over it, cut where the picture ends."""
+    wide = axis.get_position(original=True).width * _figure(axis).get_size_inches()[0] / _WIDTH
     axis.imshow(picture, interpolation="antialiased")
     axis.set_xticks([])
     axis.set_yticks([])
     for side in axis.spines.values():
         side.set(color="#b0b0b0", linewidth=0.6)
-    _write(axis, 0, 1 + 0.27 / _inches(axis), _shorten(title, 36), size=11, weight="bold")
-    _write(axis, 0, 1 + 0.08 / _inches(axis), _shorten(detail, 56), size=8.5, color=_GREY)
+    write_text(
+        axis, 0, 1 + 0.27 / _inches(axis), shorten(title, round(36 * wide)), size=11, weight="bold"
+    )
+    write_text(
+        axis, 0, 1 + 0.08 / _inches(axis), shorten(detail, round(56 * wide)), size=8.5, color=_GREY
+    )
 
 
-def _legend(axis: Axes, panel: Panel, palette: Palette) -> None:
+def legend(axis: Axes, panel: Panel, palette: Palette) -> None:
     """What the colours mean, under the map: in words and with a sign, not by colour alone."""
     table = heatmap.palette_table(palette)
+    wide = axis.get_position(original=True).width * _figure(axis).get_size_inches()[0] / _WIDTH
     lines = [("+" if panel.negative else "", table[222 if palette != "sequential" else 140])]
     words = [panel.positive]
     if panel.negative:
@@ -181,17 +190,24 @@ def _legend(axis: Axes, panel: Panel, palette: Palette) -> None:
             "facecolor": tuple(color / 255),
             "edgecolor": "none",
         }
-        _write(axis, 0.018, y, sign or " ", size=8, color="white", bbox=patch, family="monospace")
-        _write(axis, 0.065, y, _shorten(text, 54), size=8.5)
+        write_text(
+            axis,
+            0.018 / wide,
+            y,
+            sign or " ",
+            size=8,
+            color="white",
+            bbox=patch,
+            family="monospace",
+        )
+        write_text(axis, 0.065 / wide, y, shorten(text, round(54 * wide)), size=8.5)
 
 
-def _bar(figure: Figure, beside: Axes, palette: Palette, height: float) -> None:
-    box = beside.get_position()
+def color_bar(figure: Figure, place: tuple[float, float, float], palette: Palette) -> None:
+    """The colours of a palette with their values; `place`: left, top and height in inches."""
     width, tall = figure.get_size_inches()
-    shorter = min(height, 3.3)
-    axis = figure.add_axes(
-        (box.x1 + 0.14 / width, box.y1 - shorter / tall, 0.15 / width, shorter / tall)
-    )
+    left, top, shorter = place
+    axis = figure.add_axes((left / width, (top - shorter) / tall, 0.15 / width, shorter / tall))
     lowest = 0 if palette == "sequential" else -1
     values = np.linspace(1, lowest, 255, dtype=np.float32)[:, None]
     colors = heatmap.colorize(values, palette)
@@ -204,10 +220,10 @@ def _bar(figure: Figure, beside: Axes, palette: Palette, height: float) -> None:
     axis.tick_params(labelsize=8, length=2.5, width=0.6, pad=2)
     for side in axis.spines.values():
         side.set(color="#b0b0b0", linewidth=0.6)
-    _write(axis, 0, 1 + 0.08 / shorter, "S / max|S|", size=8, color=_GREY)
+    write_text(axis, 0, 1 + 0.08 / shorter, "S / max|S|", size=8, color=_GREY)
 
 
-def _write(where: Figure | Axes, x: float | int, y: float, text: str, **style: Any) -> None:
+def write_text(where: Figure | Axes, x: float | int, y: float, text: str, **style: Any) -> None:
     """Write plain text: a `$` in a file's or a class's name is a `$`."""
     if isinstance(where, Axes):
         style |= {"transform": where.transAxes, "va": "center" if y < 0 else "baseline"}
@@ -218,12 +234,16 @@ def _write(where: Figure | Axes, x: float | int, y: float, text: str, **style: A
 
 def _inches(axis: Axes) -> float:
     """The height of an axis's place in inches: the unit of its own coordinates."""
+    return axis.get_position(original=True).height * _figure(axis).get_size_inches()[1]
+
+
+def _figure(axis: Axes) -> Figure:
     figure = axis.get_figure(root=True)
     assert figure is not None
-    return axis.get_position(original=True).height * figure.get_size_inches()[1]
+    return figure
 
 
-def _shorten(text: str, columns: int) -> str:
+def shorten(text: str, columns: int) -> str:
     """Cut at a width in columns (East Asian characters take two) and drop control characters."""
     text = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in text)
     taken = 0

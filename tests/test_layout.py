@@ -40,6 +40,7 @@ LEVELS = {
     "details": 5,
     "guidance": 5,
     "guides": 5,
+    "sheets": 5,
     "bench": 6,
     "cli": 7,
 }
