@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from jaxattr.scenes import Decision, Defect, Truth
 
+SCENES = Path("scenes")
+_DRAWN = 4
+# The embedded model has learned from smaller seeds.
+_HELD_OUT = 10**6 + 9
+
 EPILOG = """\b
 Defects (NAME is a class; SHARE is 0.12 or 12%):
   contamination:NAME=NAME:SHARE         of the first's images show the second
@@ -99,6 +104,31 @@ def scenes(
     for defect, images in _counts(defects, planted).items():
         if not images:
             options.warn(f"{defect}: so small a share of so few images that none was planted.")
+
+
+def draw_named(images: list[Path], folder: Path) -> list[Path]:
+    """The images, with `scenes` replaced by scenes of two objects, drawn into the folder.
+
+    Only where no file of that name exists; the files are named by their classes.
+    """
+    if SCENES not in images or SCENES.exists():
+        return images
+    from io import BytesIO
+
+    from PIL import Image
+
+    from jaxattr.cli import output
+    from jaxattr.scenes import draw
+
+    output.make_folder(folder)
+    drawn = []
+    for number in range(_DRAWN):
+        scene, data = draw((_HELD_OUT, number), 2), BytesIO()
+        Image.fromarray(scene.image).save(data, "PNG")
+        drawn.append(folder / f"{output.slug(' '.join(scene.classes))}.png")
+        output.write(drawn[-1], data.getvalue())
+    place = images.index(SCENES)
+    return [*images[:place], *drawn, *images[place + 1 :]]
 
 
 def _summary(

@@ -59,8 +59,10 @@ def decide(defects: Sequence[Defect], label: str, seed: int | Sequence[int]) -> 
     decision = Decision(label, label)
     for defect in _ordered(defects):
         rng = np.random.default_rng((*own, _key(defect)))
-        chosen = rng.random() < _chance(defect, label) and _fits(defect, decision)
-        decision = (_planted if chosen else _passed)(defect, decision, rng, own, CLASSES)
+        if rng.random() < _chance(defect, label) and _fits(defect, decision):
+            decision = _planted(defect, decision, rng, CLASSES)
+        else:
+            decision = _passed(defect, decision, rng, own)
     return decision
 
 
@@ -107,12 +109,13 @@ def _plant(
     # Labels are exchanged one for one, so that all classes take part equally often.
     rounding = np.random.default_rng((seed, key)) if symmetric else rng
     count = _count(_chance(defect, label), len(images), rounding)
-    open_ones = [i for i in rng.permutation(len(images)) if _fits(defect, images[i])]
-    for place, number in enumerate(open_ones):
-        own = image_seed(seed, label, int(number))
+    open_ones = [int(i) for i in rng.permutation(len(images)) if _fits(defect, images[i])]
+    others = open_ones[count:] if isinstance(defect, BackgroundShortcut) else []
+    for place, number in enumerate(open_ones[:count]):
         lot = np.random.default_rng((seed, key, place, 1)) if symmetric else rng
-        step = _planted if place < count else _passed
-        images[number] = step(defect, images[number], lot, own, classes)
+        images[number] = _planted(defect, images[number], lot, classes)
+    for number in others:
+        images[number] = _passed(defect, images[number], rng, image_seed(seed, label, number))
 
 
 def _count(share: float, total: int, rng: np.random.Generator) -> int:
@@ -141,13 +144,8 @@ def _fits(defect: Defect, decision: Decision) -> bool:
 
 
 def _planted(
-    defect: Defect,
-    decision: Decision,
-    rng: np.random.Generator,
-    seed: tuple[int, ...],
-    classes: Sequence[str],
+    defect: Defect, decision: Decision, rng: np.random.Generator, classes: Sequence[str]
 ) -> Decision:
-    del seed
     members = [name for name in getattr(defect, "classes", ()) if name in classes]
     if isinstance(defect, SymmetricNoise) and len(members) < 2:
         return decision
@@ -173,14 +171,9 @@ def _planted(
 
 
 def _passed(
-    defect: Defect,
-    decision: Decision,
-    rng: np.random.Generator,
-    seed: tuple[int, ...],
-    classes: Sequence[str],
+    defect: Defect, decision: Decision, rng: np.random.Generator, seed: tuple[int, ...]
 ) -> Decision:
     """An image that does not get the defect: a background that has a class to itself leaves it."""
-    del classes
     if not isinstance(defect, BackgroundShortcut) or defect.others is None:
         return decision
     if defect.label == decision.label or plan(seed, 0).background != defect.background:
