@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from jaxattr.cli import options, output, scores
+from jaxattr.cli.bench_perturbation import perturbation
 from jaxattr.cli.explain import METHODS
-
-FIGURES = ("png", "svg", "pdf")
 
 
 @click.group()
@@ -89,7 +88,7 @@ def explanations(
       jaxattr bench explanations -m complete -m positive -n 400 --format csv
       jaxattr bench explanations --figure scores.png --format json --quiet > scores.json
     """
-    _check(figure)
+    output.check_figure(figure)
     options.prepare_jax(dtype)
     from jaxattr.bench import explanations as benchmark
     from jaxattr.models import load
@@ -115,16 +114,4 @@ def explanations(
         options.note(f"Figure: {figure}", quiet=quiet)
 
 
-def _check(figure: Path | None) -> None:
-    """Find out before the work whether the figure can be written."""
-    if figure is None:
-        return
-    if figure.suffix[1:].lower() not in FIGURES:
-        raise click.BadParameter(
-            f"{figure} has no suffix of a picture; end it in .png, .svg or .pdf.",
-            param_hint="--figure",
-        )
-    if not figure.parent.is_dir():
-        raise click.BadParameter(
-            f"the folder {figure.parent} does not exist; make it first.", param_hint="--figure"
-        )
+bench.add_command(perturbation)

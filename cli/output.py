@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+FIGURES = ("png", "svg", "pdf")
+
 
 def slug(text: str) -> str:
     """A short file name for a class or an image, on every system."""
@@ -77,6 +79,21 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     write(probe := path / ".jaxattr", b"\n")
     probe.unlink()
+
+
+def check_figure(figure: Path | None) -> None:
+    """Find out before the work whether the figure can be written."""
+    if figure is None:
+        return
+    if figure.suffix[1:].lower() not in FIGURES:
+        raise click.BadParameter(
+            f"{figure} has no suffix of a picture; end it in .png, .svg or .pdf.",
+            param_hint="--figure",
+        )
+    if not figure.parent.is_dir():
+        raise click.BadParameter(
+            f"the folder {figure.parent} does not exist; make it first.", param_hint="--figure"
+        )
 
 
 def as_json(content: dict[str, Any]) -> bytes:

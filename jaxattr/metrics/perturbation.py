@@ -75,7 +75,7 @@ def auc(
     is the area under the mean curve.
     """
     widths = np.diff(np.asarray(fractions, np.float64))
-    return (values[..., 1:] + values[..., :-1]).astype(np.float64) @ widths / 2
+    return np.asarray((values[..., 1:] + values[..., :-1]).astype(np.float64) @ widths / 2)
 
 
 def perturb(
