@@ -10,6 +10,7 @@ import pytest
 
 from jaxattr import scenes
 from jaxattr.errors import DatasetError, LabelError
+from jaxattr.scenes import sheet
 from jaxattr.scenes.defects import ALL, DEFAULT, KINDS
 from jaxattr.scenes.planting import CHANGES
 from jaxattr.scenes.showing import change_copy
@@ -266,3 +267,12 @@ def test_showing_draws_what_was_decided():
     changed = (wall.image != other.image).any(-1)
     assert wall.scene.background == "bricks"
     assert not (changed & ~other.scene.objects[0]).any()
+
+
+def test_the_contact_sheet_frames_what_was_planted():
+    """For every kind: framed images differ from the twin above, the others do not."""
+    cells = [cell for defect in ALL for cell in sheet._cells(defect, 7, 6)]
+    assert len(cells) == 6 * len(ALL)
+    for cell in cells:
+        assert (cell.clean != cell.planted).any() == cell.touched
+    assert sum(cell.touched for cell in cells) >= 4 * len(ALL) - 2
