@@ -10,9 +10,11 @@ from jaxattr.cli import output, targets
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
     from PIL import Image
 
     from jaxattr.figures import Panel
+    from jaxattr.guidance import Guided
     from jaxattr.labels import LabelTable
     from jaxattr.types import Model, Preprocessing
 
@@ -42,6 +44,26 @@ class Run(NamedTuple):
     together: bool
 
 
+class Beside(NamedTuple):
+    """One class of a photo, explained beside its guides."""
+
+    result: Guided
+    """As NumPy arrays."""
+    against: np.ndarray
+    names: tuple[str, ...]
+    canvas: np.ndarray
+    """The photo and the first guide as the model sees them, 8-bit."""
+    alone: np.ndarray
+    """The map without a guide: what the class' logit says."""
+
+
+class Typical(NamedTuple):
+    """An image of a class, to be shown beside a map."""
+
+    pixels: np.ndarray
+    name: str
+
+
 class Explained(NamedTuple):
     """One photo with its answer."""
 
@@ -50,6 +72,10 @@ class Explained(NamedTuple):
     probabilities: np.ndarray
     asked: list[targets.Asked]
     maps: np.ndarray
+    guided: tuple[Beside, ...] = ()
+    """One for each asked, where `--guide` is given; `maps` are then the means over the guides."""
+    typical: dict[int, Typical] = {}  # noqa: RUF012  (never changed)
+    """Images of the classes of `--details`."""
 
 
 def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:
@@ -97,7 +123,12 @@ def answer(run: Run, one: Explained) -> str:
     header = ("  rank", "class", "index", "wnid", "probability", "logit")
     if not any(run.table.wnid(index) for index in shown):
         header, rows = header[:3] + header[4:], [row[:3] + row[4:] for row in rows]
-    return f"{one.photo.path}\n{output.table(header, rows, left=3)}"
+    lines = [str(one.photo.path), output.table(header, rows, left=3)]
+    if one.guided:
+        from jaxattr.cli import guided
+
+        lines += guided.lines(run, one)
+    return "\n".join(lines)
 
 
 def write(run: Run, one: Explained) -> Iterator[Path]:
@@ -112,18 +143,34 @@ def write(run: Run, one: Explained) -> Iterator[Path]:
             continue
         from jaxattr import figures
 
-        panels = [(_file_name(run, pair), _panel(run, one, i)) for i, pair in enumerate(one.asked)]
-        if run.together and panels:
-            groups = {"-".join([one.photo.name, "together"]): [panel for _, panel in panels]}
-        else:
-            groups = {f"{one.photo.name}-{name}": [panel] for name, panel in panels}
-        for name, group in groups.items():
+        for name, figure in _drawings(run, one):
             path = run.folder / f"{name}.{format}"
-            figure = figures.explanation(
-                one.photo.picture, group, **_words(run, one), **run.drawing
-            )
             output.write(path, figures.encode(figure, format))
             yield path
+
+
+def _drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
+    """The pictures of one photo, and their files' names."""
+    if run.question.details:
+        from jaxattr.cli import details
+
+        yield from details.drawings(run, one)
+        return
+    if one.guided:
+        from jaxattr.cli import guided
+
+        yield from guided.drawings(run, one)
+        return
+    from jaxattr import figures
+
+    panels = [(_file_name(run, pair), panel(run, one, i)) for i, pair in enumerate(one.asked)]
+    if run.together and panels:
+        groups = {"-".join([one.photo.name, "together"]): [panel for _, panel in panels]}
+    else:
+        groups = {f"{one.photo.name}-{name}": [panel] for name, panel in panels}
+    for name, group in groups.items():
+        figure = figures.explanation(one.photo.picture, group, **words(run, one), **run.drawing)
+        yield name, figure
 
 
 def warnings(run: Run, one: Explained) -> Iterator[str]:
@@ -135,9 +182,18 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
     name = one.photo.path
     if not one.asked:
         yield f"{name}: every class asked for is the one it is set against; nothing is drawn."
+    if one.guided:
+        from jaxattr.cli import guided
+
+        yield from guided.warnings(run, one)
+        return
     if run.question.loss not in ("relative", "ratio"):
         return
+    told: set[frozenset[int | None]] = set()  # of --details, which asks both ways
     for target, against in one.asked:
+        if {target, against} in told:
+            continue
+        told.add(frozenset((target, against)))
         if not losses.is_guiding(jnp.asarray(one.logits), target, against):
             yield (
                 f"{name}: the logits of {run.table.short(target)} ({one.logits[target]:.2f}) and "
@@ -154,7 +210,8 @@ def _file_name(run: Run, pair: targets.Asked) -> str:
     return f"{name}-against-{output.slug(run.table.short(pair.against))}"
 
 
-def _panel(run: Run, one: Explained, index: int) -> Panel:
+def panel(run: Run, one: Explained, index: int) -> Panel:
+    """One of the maps, with what its colours mean."""
     from jaxattr.figures import Panel
     from jaxattr.methods import METHODS
 
@@ -175,7 +232,7 @@ def _panel(run: Run, one: Explained, index: int) -> Panel:
     return Panel(one.maps[index], title, detail, positive, negative)
 
 
-def _words(run: Run, one: Explained) -> dict[str, str]:
+def words(run: Run, one: Explained) -> dict[str, str]:
     """The title of the photo and the footer of the figure."""
     best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
     most = ", ".join(f"{run.table.short(i)} {one.probabilities[i]:.2f}" for i in best)
@@ -194,7 +251,7 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
     """All numbers of one photo, as they go into JSON and npz files; no other class is -1."""
     import numpy as np
 
-    return {
+    content: dict[str, Any] = {
         "image": str(one.photo.path),
         "model": run.model.name,
         "method": run.method,
@@ -207,3 +264,8 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
         "logits": one.logits,
         "labels": [run.table.short(index) for index in range(len(one.logits))],
     }
+    if one.guided:
+        from jaxattr.cli import guided
+
+        content |= guided.content(one)
+    return content

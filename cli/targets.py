@@ -28,11 +28,13 @@ class Question(NamedTuple):
     against: int | None
     """A class index, -1 for the image's own rival, `None` for none."""
     loss: str
+    details: int = 0
+    """All ordered pairs of that many classes are asked for: the named ones, then the top."""
 
     @property
     def width(self) -> int:
-        """The most classes that one image can have."""
-        return len(self.targets) + self.top
+        """The most maps that one image can have."""
+        return self.details * (self.details - 1) or len(self.targets) + self.top
 
 
 class Asked(NamedTuple):
@@ -43,14 +45,25 @@ class Asked(NamedTuple):
 
 
 def question(
-    targets: Sequence[str], against: str | None, loss: str | None, table: LabelTable
+    targets: Sequence[str],
+    against: str | None,
+    loss: str | None,
+    table: LabelTable,
+    guided: bool = False,
+    details: int = 0,
 ) -> Question:
-    """Resolve the words; raises `LabelError` or a usage error."""
+    """Resolve the words; raises `LabelError` or a usage error.
+
+    `guided`: each target is set against a guide's class, which is not known yet.
+    """
+    paired = guided or bool(details)
     if loss is None:
-        loss = "logit" if against is None else "difference"
+        loss = "difference" if against is not None or paired else "logit"
+    if loss == "logit" and details:
+        raise click.UsageError("--loss logit looks at one class; leave out --details or --loss.")
     if loss == "logit" and against is not None:
         raise click.UsageError("--loss logit looks at one class; leave out --against or --loss.")
-    if loss != "logit" and against is None:
+    if loss != "logit" and against is None and not paired:
         raise click.UsageError(
             f"--loss {loss} sets one class against another; add --against LABEL or --against rival."
         )
@@ -65,12 +78,23 @@ def question(
             f"--target and --against are the same class, {table.short(other)}; choose another."
         )
     most = table.classes or len(table.labels)
-    return Question(tuple(dict.fromkeys(named)), min(max(tops, default=0), most), other, loss)
+    top, named = min(max(tops, default=0), most), list(dict.fromkeys(named))
+    if details and max(details, 2) > most:
+        raise click.UsageError(f"--details {details} is more than the model's {most} classes.")
+    if details and max(len(named), top) > details:
+        raise click.UsageError(
+            f"--details {details} is fewer than the {max(len(named), top)} classes of --target; "
+            f"write --details {max(len(named), top)}."
+        )
+    return Question(tuple(named), top, other, loss, details)
 
 
 def ask(question: Question, logits: np.ndarray) -> list[Asked]:
     """The maps to compute for one image: the named classes, then the most probable ones."""
     order = [int(index) for index in (-logits).argsort(kind="stable")]
+    if question.details:
+        chosen = list(dict.fromkeys((*question.targets, *order)))[: question.details]
+        return [Asked(one, other) for one in chosen for other in chosen if other != one]
     classes = dict.fromkeys((*question.targets, *order[: question.top]))
     if question.against is None:
         return [Asked(one, None) for one in classes]

@@ -1,0 +1,102 @@
+"""What `jaxattr explain` computes: photos in chunks, their logits, and the maps asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxattr.cli import output, targets
+from jaxattr.cli.explained import Explained, Photo, Run, visible
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxattr.types import Model, Preprocessing
+
+
+def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> Iterator[Explained]:
+    """Decode, run, explain chunk by chunk; images that cannot be decoded are put into `bad`."""
+    import jax
+    import numpy as np
+
+    from jaxattr.gradients import over_images
+    from jaxattr.methods import METHODS
+
+    build, method = targets.loss(run.question.loss), METHODS[run.method].function
+
+    forward = jax.jit(classify)
+
+    @jax.jit
+    def maps(model: Model, images: Any, first: Any, second: Any) -> Any:
+        def one(image: Any, first: Any, second: Any) -> Any:
+            return jax.vmap(lambda a, b: method(model, image, build(a, b)))(first, second)
+
+        return over_images(one, images, first, second)
+
+    size = -(-len(paths) // -(-len(paths) // chunk))
+    for photos in chunks(run.model, paths, size, bad):
+        # The last chunk is filled up, so that nothing is compiled twice.
+        arrays = np.stack(
+            [photo.array for photo in photos] + [photos[-1].array] * (size - len(photos))
+        )
+        logits = np.asarray(forward(run.model, arrays)).astype(np.float64)[: len(photos)]
+        asked = [targets.ask(run.question, one) for one in logits]
+        classes = np.zeros((2, size, run.question.width), np.int32)
+        for index, pairs in enumerate(asked):
+            for place, (first, second) in enumerate(pairs):
+                classes[:, index, place] = first, second or 0
+        results = np.asarray(maps(run.model, arrays, *classes))
+        for photo, one, pairs, found in zip(photos, logits, asked, results, strict=False):
+            yield Explained(photo, one, softmax(one), pairs, found[: len(pairs)])
+
+
+def classify(model: Model, images: Any) -> Any:
+    """The logits of many images, to be jitted."""
+    from jaxattr.gradients import over_images
+
+    return over_images(lambda image: model.forward(image)[0], images)
+
+
+def chunks(
+    model: Model, paths: list[Path], size: int, bad: list[Exception]
+) -> Iterator[list[Photo]]:
+    """Decoded photos, `size` at a time; what cannot be decoded is put into `bad`."""
+    from jaxattr.errors import ImageError
+    from jaxattr.images import read_ahead
+
+    pairs = zip(output.unique_names(paths), paths, strict=True)
+    photos: list[Photo] = []
+    for photo in read_ahead(pairs, partial(read, model.preprocessing), ahead=2 * size):
+        if isinstance(photo, ImageError):
+            bad.append(photo)
+            continue
+        photos.append(photo)
+        if len(photos) == size:
+            yield photos
+            photos = []
+    if photos:
+        yield photos
+
+
+def read(preprocessing: Preprocessing, item: tuple[str, Path]) -> Photo:
+    """Decode one photo, given with its name, for the model and for a person."""
+    from jaxattr import images
+    from jaxattr.errors import ImageError
+
+    name, path = item
+    image = images.decode(path)
+    try:
+        array = images.normalize(images.fit(image, preprocessing), preprocessing)
+    except ImageError as error:
+        raise ImageError(f"{images.printable(path)}: {error}") from None
+    return Photo(name, path, array, visible(image, preprocessing))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities of one image's logits."""
+    import numpy as np
+
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
