@@ -90,11 +90,12 @@ def make_step(recipe: Recipe, config: Any) -> tuple[Any, Any]:
 
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(
-            rate,
-            b2=0.99,
+        optax.contrib.muon(
+            lambda count: rate(count) * recipe.muon_rate / recipe.peak_rate,
             weight_decay=recipe.weight_decay,
-            mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
+            adam_b2=0.99,
+            adam_learning_rate=rate,
+            muon_weight_dimension_numbers=_matrices,
         ),
     )
 
@@ -105,6 +106,17 @@ def make_step(recipe: Recipe, config: Any) -> tuple[Any, Any]:
         return optax.apply_updates(parameters, updates), state, value
 
     return optimizer, step
+
+
+def _matrices(parameters: Any) -> Any:
+    """Which parameters Muon updates: the blocks' matrices; Adam has the rest."""
+    import jax
+    from optax.contrib import MuonDimensionNumbers
+
+    def one(path: Any, leaf: Any) -> Any:
+        return MuonDimensionNumbers() if "block" in str(path[0]) and leaf.ndim == 2 else None
+
+    return jax.tree_util.tree_map_with_path(one, parameters)
 
 
 def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any, int]:
@@ -185,7 +197,7 @@ def _log(path: Path, row: dict[str, Any]) -> None:
 def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, report: Report) -> None:
     """Write the weights, what they reach, and how they were made."""
     from jaxattr.models import native
-    from jaxattr.weights import check
+    from jaxattr.weights import causal, record
 
     weights = output / "scenes.safetensors"
     native.save(model, weights)
@@ -204,13 +216,15 @@ def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, repor
         "batch_size": recipe.batch_size,
         "parameters": sum(leaf.size for leaf in _leaves(model)),
     }
-    figures = check.measure(model, report=report)
-    check.write_manifest(output / "manifest.toml", weights, facts, figures)
+    figures = causal.measure(model)
+    for title, table in figures.items():
+        report(f"{title}: {table}")
+    record.write_manifest(output / "manifest.toml", weights, facts, figures)
     phases = [
         (int(recipe.hard_from * recipe.horizon), "full difficulty"),
         (recipe.steps - recipe.full, "all patches"),
     ]
-    check.draw_curve(work / "log.csv", output / "learning-curve.png", phases)
+    record.draw_curve(work / "log.csv", output / "learning-curve.png", phases)
 
 
 def _leaves(model: Any) -> list[Any]:

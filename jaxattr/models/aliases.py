@@ -25,7 +25,15 @@ _CHECKPOINTS = (
     "facebook/deit-base-distilled-patch16-224",
     "facebook/deit-base-distilled-patch16-384",
 )
-EMBEDDED = "scenes"
+EMBEDDED = (
+    "scenes",
+    "scenes-clean-twin",
+    "scenes-watermark",
+    "scenes-background",
+    "scenes-contaminated",
+    "scenes-missing-part",
+)
+"""The models that come with the library: the default one, and those with a planted defect."""
 
 
 def _aliases() -> dict[str, str]:
@@ -52,8 +60,8 @@ def resolve(name: str) -> str:
     """
     if name in ALIASES:
         return ALIASES[name]
-    known = [EMBEDDED, *ALIASES]
-    near = get_close_matches(name, known, n=4, cutoff=0.4) or [EMBEDDED, "vit-tiny", "vit-base"]
+    known = [*EMBEDDED, *ALIASES]
+    near = get_close_matches(name, known, n=4, cutoff=0.4) or ["scenes", "vit-tiny", "vit-base"]
     raise CheckpointError(
         f"{name}: neither a file or folder nor a known model alias; nearest: {', '.join(near)} (a "
         f"hub id has the form owner/name)."

@@ -24,9 +24,10 @@ def load(name: str, *, dtype: str | None = None) -> Model:
     models = models if isinstance(models, list) else [models]
     entry = next((entry for entry in models if entry.get("name") == name), None)
     if entry is None or not (folder / entry["file"]).is_file():
+        known = ", ".join(entry["name"] for entry in models) or "none"
         raise CheckpointError(
-            f"{name}: this installation holds no such embedded model; install jaxattr again, or "
-            f"name another checkpoint."
+            f"{name}: this installation holds no such embedded model, but {known}; name one of "
+            f"them, or another checkpoint."
         )
     with as_file(folder / entry["file"]) as path:
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:

@@ -62,12 +62,12 @@ def load(
 
 def _read(source: str, revision: str | None, dtype: str) -> Model:
     path = Path(source).expanduser()
-    if revision is not None and (source == EMBEDDED or path.exists()):
+    if revision is not None and (source in EMBEDDED or path.exists()):
         raise CheckpointError(
             f"{source}: a revision ({revision}) belongs to a hub id, and this is not one; leave it "
             f"out."
         )
-    if source == EMBEDDED:
+    if source in EMBEDDED:
         return embedded.load(source, dtype=dtype)
     if path.is_dir():
         return read(weight_files(path), name=source, dtype=dtype)

@@ -126,12 +126,12 @@ def pet(x: Grid, y: Grid, look: Look) -> list[Layer]:
     side = np.abs(x)
     fur, pale, pink = look.colour["fur"], look.colour["belly"], rgb(0.93, 0.62, 0.62)
     if look.name == "cat":
-        ear = polygon(side, y, (0.06, -0.42), (0.4, -0.86), (0.45, -0.2), round_by=0.03)
-        inner = polygon(side, y, (0.2, -0.47), (0.37, -0.72), (0.4, -0.36))
+        ear = polygon(side, y, (0.06, -0.42), (0.42, -0.84), (0.46, -0.18), round_by=0.03)
+        inner, lining = polygon(side, y, (0.2, -0.46), (0.39, -0.72), (0.41, -0.34)), fur * 0.45
     else:
         turn = 0.16 + 0.06 * look.shape[0]
-        ear = ellipse(side, y, 0.2, -0.7, 0.13, 0.38, turn)
-        inner = ellipse(side, y, 0.2, -0.68, 0.065, 0.28, turn)
+        ear = ellipse(side, y, 0.2, -0.7, 0.15, 0.38, turn)
+        inner, lining = ellipse(side, y, 0.2, -0.68, 0.085, 0.29, turn), pink
     eye = ellipse(side, y, 0.18, -0.2, 0.085, 0.095)
     glint = ellipse(x - np.sign(x) * np.float32(0.21), y, 0, -0.23, 0.03, 0.03)
     whiskers = union(
@@ -143,7 +143,7 @@ def pet(x: Grid, y: Grid, look: Look) -> list[Layer]:
         Layer("belly", ellipse(x, y, 0, 0.58, 0.24, 0.3), pale),
         Layer("paws", ellipse(side, y, 0.24, 0.9, 0.19, 0.11), fur),
         Layer("ears", ear, fur * 0.92),
-        Layer("ears", inner, pink),
+        Layer("ears", inner, lining),
         Layer("head", ellipse(x, y, 0, -0.12, 0.47, 0.41), fur),
         Layer("face", ellipse(side, y, 0.1, 0.05, 0.15, 0.12), pale),
         Layer("face", whiskers, WHITE * 0.9),

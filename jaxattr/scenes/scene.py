@@ -127,7 +127,7 @@ def _check(names: Sequence[str], known: Sequence[str], kind: str) -> None:
 def _things(rng: np.random.Generator, names: list[str], difficulty: float) -> tuple[Thing, ...]:
     easy = 1 - difficulty
     if len(names) == 2:
-        radii = rng.uniform(0.21 + 0.02 * easy, 0.26, 2)
+        radii = rng.uniform(0.23 + 0.01 * easy, 0.27, 2)
         angle, gap = rng.uniform(-0.9, 0.9), rng.uniform(0.46, 0.56)
         side = 1 if rng.random() < 0.5 else -1
         dx, dy = side * math.cos(angle) * gap / 2, side * math.sin(angle) * gap / 2
