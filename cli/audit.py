@@ -114,7 +114,7 @@ def audit(
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     note(describe_model(loaded), quiet=quiet)
-    root = _drawn(output / "scenes", seed) if images == "scenes" else Path(images)
+    root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
     loaded = _named(loaded, root)
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
@@ -222,6 +222,12 @@ def _drawn(folder: Path, seed: int) -> Path:
         write_folder(part, SCENES_PER_CLASS, seed=seed)
         part.rename(folder)
     return folder / "images"
+
+
+def _inside(folder: Path) -> Path:
+    """The images in a folder that `jaxattr scenes` wrote; any other folder as it is."""
+    inner = folder / "images"
+    return inner if (folder / "truth.parquet").is_file() and inner.is_dir() else folder
 
 
 def _left(ledger: Ledger) -> int:

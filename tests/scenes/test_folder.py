@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import filecmp
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from jaxattr import scenes
 from jaxattr.audit.dataset import index
 from jaxattr.errors import DatasetError, LabelError
-from jaxattr.scenes.defects import ALL
+from jaxattr.scenes.defects import ALL, KINDS
 
 COUNT, SEED, SIZE = 24, 3, 48
 DEFECTS = (*ALL[:-2], scenes.Duplicates(0.06), ALL[-1])
@@ -147,7 +149,8 @@ def test_other_defects_are_in_the_pixels(planted, clean):
         if row.defect in ("contamination", "symmetric"):  # twins: one part differs
             assert scenes.twin(row.label) == row.true_label
             masks = [_pixels(folder / row.mask) for folder in (path, clean[0])]
-            part = 1 << row.parts.index("head" if "kite" in row.file else "ears")
+            (name,) = [part for *pair, part in scenes.PAIRS if row.label in pair]
+            part = 1 << row.parts.index(name)
             assert not (changed & ((masks[0] | masks[1]) & part == 0)).any()
         elif row.defect == "missing":
             mask = _pixels(clean[0] / row.mask) >> row.parts.index(row.missing_part) & 1
@@ -221,3 +224,19 @@ def test_what_cannot_be_finished_is_removed(tmp_path, new, error):
     with pytest.raises(type(error)):
         scenes.write_folder(path, 2, progress=stop)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_pages_code_runs(tmp_path, monkeypatch):
+    """`docs/scenes.md`, from top to bottom."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "scenes.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for code in re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE):
+        exec(compile(code, "scenes.md", "exec"), names)
+    assert (names["shown"].watermark == 0).all()
+    assert names["mask"].any()
+    assert set(names["masks"]) == {*names["row"].parts, "watermark"}
+    for column in scenes.Truth._fields:
+        assert f"`{column}`" in page
+    for kind in KINDS:
+        assert f"`{kind}:" in page
