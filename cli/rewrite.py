@@ -13,7 +13,6 @@ from jaxattr.cli.main import Interrupted
 if TYPE_CHECKING:
     from jaxattr.cli.rewriting import Task
     from jaxattr.labels import LabelTable
-    from jaxattr.types import Model
 
 FORMATS = ("png", "svg", "pdf", "json")
 
@@ -27,9 +26,7 @@ class NotReached(click.ClickException):
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @options.model_options
-@click.option(
-    "--to", required=True, help="Class that the picture shall get: label, wnid or index."
-)
+@click.option("--to", required=True, help="Class that the picture shall get: label, wnid or index.")
 @click.option("--linf", type=click.IntRange(1, 255), help="Most a channel of a pixel may change.")
 @click.option(
     "--l2",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jaxattr.rewrite import Limits, Rewritten, State
-    from jaxattr.types import Logits, Loss, Model
+    from jaxattr.types import Loss, Model
 
 _CHUNK = 5
 _SECONDS = 1.0
@@ -68,9 +68,7 @@ def read(image: Path, inside: Path | None, outside: Path | None) -> Photo:
     return Photo(image, photo, _mask(inside, "--inside"), _mask(outside, "--outside"))
 
 
-def prepare(
-    model: Model, photo: Photo, new: int, loss: str, numbers: dict[str, Any]
-) -> Task:
+def prepare(model: Model, photo: Photo, new: int, loss: str, numbers: dict[str, Any]) -> Task:
     """Pixels, masks and limits at the model's input size, and the class the photo has now."""
     import numpy as np
 
@@ -159,8 +157,7 @@ def _attempt(
     state, until, chunk = start(problem, optimizer), 0, _CHUNK
     while True:
         began = time.monotonic()
-        going, goal = state, until
-        state = interruptible(lambda: _done(compiled(task.model, problem, going, goal)))
+        state = interruptible(partial(_done, compiled, task.model, problem, state, until))
         found = result(problem, state)
         keep(found)
         if found.reached or until >= task.steps:
@@ -173,10 +170,10 @@ def _attempt(
         until = min(until + chunk, task.steps)
 
 
-def _done(state: State) -> State:
+def _done(function: Callable[..., State], *arguments: Any) -> State:
     import jax
 
-    return jax.block_until_ready(state)
+    return jax.block_until_ready(function(*arguments))
 
 
 def _mask(path: Path | None, option: str) -> np.ndarray | None:

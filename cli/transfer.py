@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jaxattr.cli import options, output
 from jaxattr.cli.main import Failure
+from jaxattr.cli.transferred import Asked, Seen, files, table_of
 from jaxattr.cli.waiting import interruptible
 
 if TYPE_CHECKING:
     import numpy as np
 
     from jaxattr.labels import LabelTable
-    from jaxattr.strips import Film
     from jaxattr.types import Model
 
 # The keys of `jaxattr.transfer.MAPS`, which a test holds equal: `--help` must not import jax.
 METHODS = ("absolute", "complete", "positive", "raw_attention", "rollout")
 FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
-
-
-class Asked(NamedTuple):
-    """How the attention is optimised, as the options say."""
-
-    steps: int
-    every: int
-    direction: str
-    optimizer: str
-    rate: float
-    parameters: str
-    method: str
 
 
 @click.command()
@@ -160,12 +145,10 @@ def transfer(
         steps, every or max(1, steps // 20), direction, optimizer, learning_rate, parameters, method
     )
     run = partial(_run, loaded, array, [known.get(name, -1) for name in named], asked)
-    film, logits, moved, classes = interruptible(lambda: run(picture=picture, table=table))
-    click.echo(f"{image}\n{_table(film, logits)}")
-    name = f"{output.slug(image.stem)}-{output.slug(table.short(classes[0]))}-transfer"
-    for path, data in _files(
-        folder / name, formats, film, logits, moved, table, classes, _words(asked, loaded, film)
-    ):
+    seen = interruptible(lambda: run(picture=picture, table=table))
+    click.echo(f"{image}\n{table_of(seen.film)}")
+    name = f"{output.slug(image.stem)}-{output.slug(table.short(seen.target))}-transfer"
+    for path, data in files(folder / name, formats, seen, asked, loaded):
         output.write(path, data)
         click.echo(f"  {path}")
 
@@ -178,8 +161,8 @@ def _run(
     *,
     picture: Any,
     table: LabelTable,
-) -> tuple[Film, np.ndarray, np.ndarray, list[int]]:
-    """The film, all logits `[frame, class]`, moved `[frame, layer]`, and the classes shown."""
+) -> Seen:
+    """Optimise, and put together what is shown of it."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -187,7 +170,6 @@ def _run(
 
     from jaxattr import losses
     from jaxattr.cli.explained import visible
-    from jaxattr.strips import Film
     from jaxattr.transfer import schedule
     from jaxattr.transfer import transfer as compute
     from jaxattr.vit import predict
@@ -203,9 +185,7 @@ def _run(
         "explain": losses.target_logit(jnp.array(shown)),
         "ascend": asked.direction == "raise",
     }
-    static = partial(
-        compute, optimizer=optimizer, parameters=asked.parameters, method=asked.method
-    )
+    static = partial(compute, optimizer=optimizer, parameters=asked.parameters, method=asked.method)
     steps = schedule(asked.steps, asked.every)
     found = jax.tree.map(
         np.asarray, jax.jit(static)(model, array, losses.target_logit(target), steps, **chosen)
@@ -225,88 +205,4 @@ def _run(
         [table.short(index) for index in shown],
         [table.short(int(one.argmax())) for one in found.logits],
     )
-    return film, found.logits, found.moved, [target, *shown]
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _table(film: Film, logits: np.ndarray) -> str:
-    """At most eleven frames: the logits of the shown classes, what is first, how far it moved."""
-    import numpy as np
-
-    count = len(film.steps)
-    rows = []
-    for frame in np.unique(np.rint(np.linspace(0, count - 1, min(11, count))).astype(int)):
-        rows.append(
-            (
-                f"  {film.steps[frame]}",
-                film.first[frame],
-                *(f"{value:.3f}" for value in film.logits[frame]),
-                f"{film.moved[frame]:.4f}",
-            )
-        )
-    return output.table(("  step", "first", *film.names, "moved"), rows, left=2)
-
-
-def _files(
-    stem: Path,
-    formats: tuple[str, ...],
-    film: Film,
-    logits: np.ndarray,
-    moved: np.ndarray,
-    table: LabelTable,
-    classes: list[int],
-    words: dict[str, str],
-) -> Iterator[tuple[Path, bytes]]:
-    from jaxattr import figures, strips
-
-    for format in dict.fromkeys(formats):
-        path = stem.with_name(f"{stem.name}.{format}")
-        if format == "csv":
-            yield path, _csv(film, logits, moved, classes[1:])
-        elif format in ("gif", "webp"):
-            yield path, strips.animation(film, format)  # type: ignore[arg-type]
-        else:
-            yield path, figures.encode(strips.filmstrip(film, **words), format)
-
-
-def _csv(film: Film, logits: np.ndarray, moved: np.ndarray, shown: list[int]) -> bytes:
-    """A row per frame and shown class; `positive` and `negative` are sums over the raw map."""
-    import numpy as np
-
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    layers = [f"moved_layer_{layer}" for layer in range(moved.shape[1])]
-    head = ["step", "first", "index", "class", "logit", "probability", "positive", "negative"]
-    writer.writerow([*head, "moved", *layers])
-    probabilities = _probabilities(logits)
-    for frame, step in enumerate(film.steps):
-        for row, index in enumerate(shown):
-            one = film.maps[frame, row].astype(np.float64)
-            numbers = [
-                logits[frame, index],
-                probabilities[frame, index],
-                np.maximum(one, 0).sum(),
-                np.maximum(-one, 0).sum(),
-                film.moved[frame],
-                *moved[frame],
-            ]
-            texts = [film.first[frame], index, film.names[row]]
-            writer.writerow([step, *texts, *(f"{number:.7g}" for number in numbers)])
-    return file.getvalue().encode()
-
-
-def _words(asked: Asked, model: Model, film: Film) -> dict[str, str]:
-    """The title and the footer of the filmstrip."""
-    name = Path(model.name).name if Path(model.name).is_absolute() else model.name
-    how = f"{asked.optimizer}, learning rate {asked.rate:g}, {asked.parameters} parameters"
-    verb = {"raise": "raised", "lower": "lowered"}[asked.direction]
-    return {
-        "title": f"Attention transfer: the logit of the target is {verb}",
-        "footer": "  ·  ".join(filter(None, [name, f"method {asked.method}", how])),
-    }
+    return Seen(film, found.logits, found.moved, target, shown)

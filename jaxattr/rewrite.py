@@ -67,7 +67,7 @@ class State(NamedTuple):
     step: Int32[Array, ""]
     """Steps done, -1 before the original has been looked at."""
     best: Pixels
-    """The picture with the largest margin so far, or the first that reached the margin asked for."""
+    """The picture with the largest margin so far."""
     best_step: Int32[Array, ""]
     margin: Float[Array, ""]
     """The logit of the new class minus the largest other one, of `best`."""
@@ -164,7 +164,8 @@ def advance(
         return (state.step < until) & (state.margin < limits.margin)
 
     def step(state: State) -> State:
-        updates, optimized = optimizer.update(state.gradient, state.optimizer, state.change)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes types; the caller may be strict
+            updates, optimized = optimizer.update(state.gradient, state.optimizer, state.change)
         moved = project(jnp.asarray(optax.apply_updates(state.change, updates)), pixels, limits)
         # The first time round there is no gradient yet: only look.
         change, optimized = jax.tree.map(
@@ -207,9 +208,7 @@ def total_variation(change: Change) -> Float[Array, ""]:
     return (down + right) / change.size
 
 
-def to_input(
-    pixels: Float[Array, "height width channel"], preprocessing: Preprocessing
-) -> Image:
+def to_input(pixels: Float[Array, "height width channel"], preprocessing: Preprocessing) -> Image:
     """`images.normalize` on the device: `(pixel * rescale - mean) / std`."""
     mean, std = (jnp.array(one, pixels.dtype) for one in (preprocessing.mean, preprocessing.std))
     return (pixels * preprocessing.rescale - mean) / std

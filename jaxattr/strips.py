@@ -152,7 +152,10 @@ def before_after(
     largest = max(1, int(np.abs(change).max()))
     visible = np.clip(np.rint(127.5 + change * (127.5 / largest)), 0, 255).astype(np.uint8)
     drawn = np.stack(
-        [overlays(one, m[None, None], palette)[0, 0] for one, m in zip((before, after), maps, strict=True)]
+        [
+            overlays(one, m[None, None], palette)[0, 0]
+            for one, m in zip((before, after), maps, strict=True)
+        ]
     )
     colours = f"orange: for {classes[0]}, blue: for {classes[1]}"
     panels = [

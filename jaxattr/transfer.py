@@ -97,7 +97,9 @@ def transfer(
 
     def update(_: Any, carry: tuple[Array, Any]) -> tuple[Array, Any]:
         values, state = carry
-        updates, state = optimizer.update(jax.grad(objective)(values), state, values)
+        gradient = jax.grad(objective)(values)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes types; the caller may be strict
+            updates, state = optimizer.update(gradient, state, values)
         return jnp.asarray(optax.apply_updates(values, updates)), state
 
     def frame(carry: tuple[Array, Any], count: Array) -> tuple[tuple[Array, Any], Any]:
