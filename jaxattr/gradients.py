@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxattr.nonlinear import at_least_float32
-from jaxattr.types import Image, Logits, Loss, Map, Model, Taps, ViTConfig
+from jaxattr.types import Image, Logits, Loss, Map, Model, Rules, Taps, ViTConfig
 from jaxattr.vit import ViT, apply, apply_block, check_image, forward, read_queries
 
 
@@ -38,17 +38,24 @@ class Walk(NamedTuple):
     state: Any
 
 
-def attention_gradients(model: Model, image: Image, loss: Loss) -> AttentionGradients:
+def attention_gradients(
+    model: Model,
+    image: Image,
+    loss: Loss,
+    *,
+    rules: Rules = Rules(),  # noqa: B008  (immutable)
+) -> AttentionGradients:
     """The total derivative `d loss / d A_l`: through the queries and keys of later layers, too.
 
     What PyTorch hooks give, and what the paper and its peers mean. Stores the gradients of all
-    layers; `walk_back` does not.
+    layers; `walk_back` does not. With the rules of `jaxattr.relevance` the result is the relevance
+    of each attention.
     """
     c = model.config
     zeros = jnp.zeros((c.layers, c.heads, c.tokens, c.tokens), c.dtype)
 
     def run(added: Array) -> tuple[Array, tuple[Array, Array]]:
-        logits, taps = forward(model, image, add=Taps(attention=added))
+        logits, taps = forward(model, image, add=Taps(attention=added), rules=rules)
         return loss(logits), (logits, taps.attention)
 
     gradient, (logits, attention) = jax.grad(run, has_aux=True)(zeros)
@@ -142,10 +149,37 @@ def readout(config: ViTConfig) -> Float[Array, "token"]:
     return (tokens >= config.prefix_tokens).astype(config.dtype) * (1 / patches)
 
 
+def read_rows(
+    config: ViTConfig,
+) -> tuple[Float[Array, "read token"], Float[Array, "read"]]:
+    """Unit rows of the last block's queries that the head reads, and their weights in `readout`."""
+    read = read_queries(config, config.layers - 1)
+    return jnp.eye(read, config.tokens, dtype=config.dtype), readout(config)[:read]
+
+
+def feedback_map(
+    config: ViTConfig,
+    matrices: Float[Array, "layer token token"],
+    gradient: Float[Array, "head token token"] | None,
+) -> Map:
+    """Beyond Intuition's read-out: rollout of `I + M_l`, times `E_h [gradient]+` where given."""
+    rows, weights = read_rows(config)
+    read = len(rows)
+    for matrix in matrices[::-1]:
+        rows = rows + rows @ matrix
+    if gradient is not None:
+        rows = rows * jnp.maximum(gradient, 0).mean(axis=0)[:read]
+    return to_map(config, weights @ rows)
+
+
 def to_map(config: ViTConfig, row: Float[Array, "token"]) -> Map:
     """Drop the prefix tokens and arrange the patches as `[row, column]`, in float32 at least."""
-    grid = row[config.prefix_tokens :].reshape(config.grid)
-    return at_least_float32(grid)
+    return arrange(config, row[config.prefix_tokens :])
+
+
+def arrange(config: ViTConfig, patches: Float[Array, "patch"]) -> Map:
+    """The patches as `[row, column]`, in float32 at least."""
+    return at_least_float32(patches.reshape(config.grid))
 
 
 def over_images(function: Callable[..., Any], *batched: Any, chunk_size: int | None = None) -> Any:

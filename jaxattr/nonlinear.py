@@ -1,4 +1,4 @@
-"""Softmax, normalisation and GELU with hand-written reverse-mode derivatives.
+"""The functions that `Rules` exchanges; the nonlinear ones with hand-written derivatives.
 
 On CPU these halve the memory traffic of a backward pass. They work under `vmap` and repeated
 reverse mode; for forward mode hand the plain `jax.nn` functions to `Rules`. Reductions over the
@@ -123,3 +123,29 @@ ACTIVATIONS = {
     "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
 }
+
+
+def affine(normalized: Array, scale: Array, bias: Array) -> Array:
+    """The scale and bias of a LayerNorm."""
+    return normalized * scale + bias
+
+
+def dense(name: str, x: Array, kernel: Array, bias: Array | None) -> Array:
+    """An affine map; its name does not matter here."""
+    del name
+    return x @ kernel if bias is None else x @ kernel + bias
+
+
+def scores(query: Array, key: Array) -> Array:
+    """`Q Kᵀ / sqrt(head_dim)`, by scaling the query, which is cheaper than scaling the scores."""
+    return jnp.einsum("hqd,hkd->hqk", query * (query.shape[-1] ** -0.5), key)
+
+
+def combine(attention: Array, value: Array) -> Array:
+    """The values' mean by attention, `[head, query, head_dim]`."""
+    return jnp.einsum("hqk,hkd->hqd", attention, value)
+
+
+def fork(x: Array) -> tuple[Array, Array]:
+    """A skip connection and its branch, both `x`."""
+    return x, x

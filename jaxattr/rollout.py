@@ -45,3 +45,42 @@ def rollout(matrices: Float[Array, "layer token token"]) -> Float[Array, "token"
     for matrix in matrices[-2::-1]:
         row = row @ matrix
     return row
+
+
+def fuse(
+    attention: Float[Array, "layer head query token"], how: str
+) -> Float[Array, "layer fused query token"]:
+    """Heads to one matrix by `"mean"`, `"max"` or `"min"`; `"per_head"` leaves them alone."""
+    if how == "per_head":
+        return attention
+    reduce = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
+    if how not in reduce:
+        raise ValueError(f"head_fusion is {how!r}; choose mean, max, min or per_head.")
+    return reduce[how](attention, axis=1, keepdims=True)
+
+
+def discard(
+    matrices: Float[Array, "*stack query token"], ratio: float, *, protect_first: bool = True
+) -> Float[Array, "*stack query token"]:
+    """Set the smallest entries of each matrix, the share `ratio`, to zero.
+
+    `protect_first` keeps the class token's attention to itself.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"discard_ratio is {ratio}; give a share from 0 to below 1.")
+    *stack, query, token = matrices.shape
+    flat = matrices.reshape(*stack, query * token)
+    ranks = jnp.argsort(jnp.argsort(flat, axis=-1), axis=-1)
+    kept = ranks >= int(query * token * ratio)
+    if protect_first:
+        kept |= jnp.arange(query * token) == 0
+    return jnp.where(kept, flat, jnp.zeros_like(flat)).reshape(matrices.shape)
+
+
+def divide(
+    matrices: Float[Array, "*stack token token"], *, by_column: bool = False
+) -> Float[Array, "*stack token token"]:
+    """Divide each row by its sum, or zero; `by_column` divides column j by the sum of row j."""
+    sums = matrices.sum(axis=-1)
+    sums = sums[..., None, :] if by_column else sums[..., None]
+    return jnp.where(sums == 0, jnp.zeros_like(matrices), matrices / jnp.where(sums == 0, 1, sums))

@@ -98,15 +98,28 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Rules:
-    """The three nonlinear functions of the network, exchangeable for LRP-type propagation.
+    """The functions of the network, exchangeable for LRP-type propagation (`jaxattr.relevance`).
 
-    The defaults are the real functions with hand-written reverse-mode derivatives (`jaxattr.vit`);
-    exchange them for plain `jax.nn` ones to use forward mode.
+    `None` is the real function; the real nonlinear ones have hand-written reverse-mode derivatives
+    (`jaxattr.vit`), so exchange them for plain `jax.nn` ones to use forward mode.
     """
 
     softmax: Callable[[Any], Any] | None = None
     normalize: Callable[[Any, float], Any] | None = None
     activation: Callable[[Any], Any] | None = None
+    affine: Callable[[Any, Any, Any], Any] | None = None
+    """Of the normalised tokens, the scale and the bias of a LayerNorm."""
+    dense: Callable[[str, Any, Any, Any], Any] | None = None
+    """Of a name, the input `[token, in]` or `[in]`, the kernel `[in, out]` and the bias or `None`;
+    names are patch, qkv, projection, fc1, fc2, head and head_distilled."""
+    scores: Callable[[Any, Any], Any] | None = None
+    """Scaled scores of queries and keys."""
+    combine: Callable[[Any, Any], Any] | None = None
+    """Attention times value."""
+    residual: Callable[[Any, Any], Any] | None = None
+    """The sum of a skip connection and its branch, and of tokens and positions."""
+    fork: Callable[[Any], tuple[Any, Any]] | None = None
+    """Where a skip connection leaves: `x -> (skip, branch)`."""
 
 
 @partial(
@@ -158,5 +171,11 @@ class Method(NamedTuple):
     differentiates: str
     """The tap whose gradient is taken, or `"nothing"`."""
     cost: str
-    """In forwards (F) and backwards (B) per image."""
+    """In forwards (F) and backwards (B) per image, as `21F + 20b`; b goes back one block only."""
     source: str
+
+    @property
+    def forwards(self) -> int:
+        """The cost in forward passes: a backward pass counts as two, one of a block as none."""
+        parts = [part.strip() for part in self.cost.split("+")]
+        return sum(int(part[:-1]) * {"F": 1, "B": 2, "b": 0}[part[-1]] for part in parts)

@@ -7,6 +7,7 @@ copies every slice of a stacked parameter on CPU.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,8 @@ from flax import linen as nn
 from jax import Array, lax
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxattr.nonlinear import ACTIVATIONS, at_least_float32, normalize, softmax
+from jaxattr import nonlinear
+from jaxattr.nonlinear import ACTIVATIONS, at_least_float32
 from jaxattr.types import Image, Logits, Model, Rules, Taps, ViTConfig
 
 
@@ -27,6 +29,7 @@ class Dense(nn.Module):
     features: int
     use_bias: bool
     dtype: str
+    rules: Rules = Rules()
 
     @nn.compact
     def __call__(self, x: Array, columns: tuple[int, int] | None = None) -> Array:
@@ -35,11 +38,11 @@ class Dense(nn.Module):
         start, stop = columns or (0, self.features)
         if columns is not None:
             kernel = lax.slice_in_dim(kernel, start, stop, axis=1)
-        y = x @ kernel
+        bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.dtype)
-            y = y + bias[start:stop]
-        return y
+            bias = bias[start:stop]
+        return (self.rules.dense or nonlinear.dense)(str(self.name), x, kernel, bias)
 
 
 class LayerNorm(nn.Module):
@@ -53,7 +56,8 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.dtype)
-        return (self.rules.normalize or normalize)(x, self.epsilon) * scale + bias
+        normalized = (self.rules.normalize or nonlinear.normalize)(x, self.epsilon)
+        return (self.rules.affine or nonlinear.affine)(normalized, scale, bias)
 
 
 class Block(nn.Module):
@@ -69,14 +73,14 @@ class Block(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        dense = partial(Dense, dtype=c.dtype)
+        linear = partial(Dense, dtype=c.dtype, rules=self.rules)
         norm = partial(LayerNorm, c.layer_norm_epsilon, c.dtype, self.rules)
         self.norm1 = norm()
-        self.qkv = dense(3 * c.hidden_size, c.qkv_bias)
-        self.projection = dense(c.hidden_size, True)
+        self.qkv = linear(3 * c.hidden_size, c.qkv_bias)
+        self.projection = linear(c.hidden_size, True)
         self.norm2 = norm()
-        self.fc1 = dense(c.mlp_size, True)
-        self.fc2 = dense(c.hidden_size, True)
+        self.fc1 = linear(c.mlp_size, True)
+        self.fc2 = linear(c.hidden_size, True)
 
     def __call__(self, x: Array, add: Taps, replace: Taps) -> tuple[Array, Taps]:
         taps: dict[str, Array] = {}
@@ -87,17 +91,20 @@ class Block(nn.Module):
             taps[site] = value if added is None else value + added
             return taps[site]
 
-        x = tap("hidden", lambda: x)
+        split, plus = self.rules.fork or nonlinear.fork, self.rules.residual or operator.add
+        skip, x = split(tap("hidden", lambda: x))
         queries = x.shape[0] if self.queries is None else self.queries
         query, key, value = self._project(self.norm1(x), queries)
         query, key = tap("query", lambda: query), tap("key", lambda: key)
         value = tap("value", lambda: value)
         attention = tap("attention", lambda: self._attend(query, key))
-        context = tap("context", lambda: jnp.einsum("hqk,hkd->hqd", attention, value))
+        context = tap(
+            "context", lambda: (self.rules.combine or nonlinear.combine)(attention, value)
+        )
         merged = context.transpose(1, 0, 2).reshape(queries, self.config.hidden_size)
-        x = x[:queries] + self.projection(merged)
+        skip, x = split(plus(skip[:queries], self.projection(merged)))
         activation = self.rules.activation or ACTIVATIONS[self.config.activation]
-        x = x + self.fc2(activation(self.fc1(self.norm2(x))))
+        x = plus(skip, self.fc2(activation(self.fc1(self.norm2(x)))))
         return x, Taps(**taps)
 
     def _project(self, x: Array, queries: int) -> tuple[Array, Array, Array]:
@@ -114,9 +121,9 @@ class Block(nn.Module):
         return query, key, value
 
     def _attend(self, query: Array, key: Array) -> Array:
-        scaled = query * (query.shape[-1] ** -0.5)  # scaling the query is cheaper than the scores
-        scores = jnp.einsum("hqd,hkd->hqk", scaled, key)
-        return (self.rules.softmax or softmax)(scores)
+        return (self.rules.softmax or nonlinear.softmax)(
+            (self.rules.scores or nonlinear.scores)(query, key)
+        )
 
 
 class ViT(nn.Module):
@@ -140,9 +147,9 @@ class ViT(nn.Module):
         self.positions = self.param("positions", normal, (c.tokens, c.hidden_size), c.dtype)
         self.blocks = [Block(c, self.rules) for _ in range(c.layers)]
         self.norm = LayerNorm(c.layer_norm_epsilon, c.dtype, self.rules)
-        self.head = Dense(c.classes, True, c.dtype)
+        self.head = Dense(c.classes, True, c.dtype, self.rules)
         if c.distilled and c.distilled_head:
-            self.head_distilled = Dense(c.classes, True, c.dtype)
+            self.head_distilled = Dense(c.classes, True, c.dtype, self.rules)
 
     def __call__(self, image: Array, add: list[Taps], replace: list[Taps]) -> tuple[Array, Taps]:
         x = self.embed(image)
@@ -158,12 +165,13 @@ class ViT(nn.Module):
         (rows, columns), (height, width) = self.config.grid, self.config.patch_size
         x = image.astype(self.config.dtype).reshape(rows, height, columns, width, -1)
         x = x.transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
-        tokens = [x @ self.patch_kernel.reshape(-1, self.config.hidden_size) + self.patch_bias]
+        kernel = self.patch_kernel.reshape(-1, self.config.hidden_size)
+        tokens = [(self.rules.dense or nonlinear.dense)("patch", x, kernel, self.patch_bias)]
         if self.config.distilled:
             tokens.insert(0, self.distillation_token)
         if self.config.class_token:
             tokens.insert(0, self.class_token)
-        return jnp.concatenate(tokens) + self.positions
+        return (self.rules.residual or operator.add)(jnp.concatenate(tokens), self.positions)
 
     def features(self, x: Array) -> Array:
         """What the heads read, `[read, hidden]`: one row, or two with a distillation token."""
@@ -199,8 +207,9 @@ def forward(
 
     Args:
         image: `[height, width, channel]`, as `jaxattr.images.preprocess` returns it.
-        add, replace: taps with a leading layer axis; `None` fields are left alone.
-        rules: exchanges softmax, normalisation or activation.
+        add, replace: taps with a leading layer axis, or tuples of one entry a layer; `None`
+            fields and entries are left alone.
+        rules: exchanges functions of the network.
 
     Returns:
         Logits `[class]` and `Taps`. Taps that nobody reads cost nothing under `jit`.
@@ -274,16 +283,19 @@ def unstack(taps: Taps, layers: int) -> list[Taps]:
 
     By `lax.split`: its transpose is one concatenation, that of indexing is a zero pad a layer.
     """
-    split: dict[str, list[Array]] = {}
+    split: dict[str, list[Array | None]] = {}
     for site, value in taps._asdict().items():
         if value is None:
             continue
-        if value.shape[0] != layers:
+        if len(value) != layers:
             raise ValueError(
-                f"taps: {site} has a leading axis of {value.shape[0]}, the model has {layers} "
+                f"taps: {site} has a leading axis of {len(value)}, the model has {layers} "
                 f"layers; stack one entry for each layer."
             )
-        split[site] = [part.squeeze(0) for part in lax.split(value, [1] * layers, axis=0)]
+        if isinstance(value, tuple):
+            split[site] = list(value)
+        else:
+            split[site] = [part.squeeze(0) for part in lax.split(value, [1] * layers, axis=0)]
     return [Taps(**{site: parts[i] for site, parts in split.items()}) for i in range(layers)]
 
 

@@ -25,6 +25,8 @@ LEVELS = {
     "images": 2,
     "labels": 2,
     "gradients": 3,
+    "sites": 3,
+    "relevance": 3,
     "heatmap": 3,
     "models": 3,
     "scenes": 3,
