@@ -100,14 +100,12 @@ def explain(
 ) -> None:
     """Show what in a photo speaks for a class, and what against it.
 
-    IMAGE is a file, or a folder whose images are taken; `scenes`, if there is no such file, stands
-    for drawn scenes of two objects. The five most probable classes are printed for each, with
-    probabilities and logits, and one picture is written per class.
+    IMAGE is a file, a folder whose images are taken, or `scenes`: drawn ones of two objects each.
+    The five most probable classes are printed, and one picture is written per class.
 
     \b
     Examples:
       jaxattr explain scenes -t top2 --together
-      jaxattr explain photo.jpg --model vit-base
       jaxattr explain el1.png --model vit-base -t zebra -t "African elephant" --together
       jaxattr explain el1.png --model vit-base -t zebra --against rival
       jaxattr explain photos/ --model vit-base -t top3 --format svg --format npz
@@ -116,9 +114,8 @@ def explain(
       jaxattr explain snail.jpg --model vit-base --details 3 --guide-images val/
     """
     guides.check(guide, count, source, details, against)
-    found = output.find_images(images)
+    found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
-    found = scenes.draw_named(found, folder / "scenes")
     options.prepare_jax(dtype)
     from jaxattr.labels import LabelTable
     from jaxattr.models import load
