@@ -15,9 +15,11 @@ from jaxattr.errors import JaxattrError
 from jaxattr.metrics import perturbation as perturbing
 from jaxattr.models import load
 from jaxattr.nonlinear import softmax
-from jaxattr.types import Model, Preprocessing, Rules, Taps
-from jaxattr.vit import forward, initialize, predict
+from jaxattr.types import Model, Preprocessing, Rules
+from jaxattr.vit import forward, initialize
 
+predict = jax.jit(lambda model, image: forward(model, image)[0])
+perturb = jax.jit(perturbing.perturb, static_argnums=(3, 4), static_argnames=("chunk_size",))
 PREPROCESSING = Preprocessing(None, mean=(0.2, 0.5, 0.6), std=(0.3, 0.5, 0.2))
 
 
@@ -111,8 +113,7 @@ def test_fills_of_pixels_against_a_loop(model, image, pixels, unit, fill):
     units = 6 if unit == "patch" else height * width
     steps = perturbing.counts(units, (0, 0.34, 0.5, 1))
     places, scores = orders(units)
-    run = jax.jit(perturbing.perturb, static_argnums=(3, 4), static_argnames="chunk_size")
-    found = run(model, image, places, steps, fill)
+    found = perturb(model, image, places, steps, fill)
     filled = {
         "black": images.normalize(np.zeros_like(pixels), PREPROCESSING),  # before normalisation
         "mean": np.broadcast_to(np.asarray(image).mean(axis=(0, 1)), image.shape),
@@ -131,7 +132,9 @@ def test_fills_of_pixels_against_a_loop(model, image, pixels, unit, fill):
             np.testing.assert_allclose(
                 found[o, s], predict(model, jnp.asarray(masked)), rtol=2e-4, atol=2e-4
             )
-    np.testing.assert_allclose(run(model, image, places, steps, fill, chunk_size=3), found, 1e-4)
+    if fill == "blur":
+        chunked = perturb(model, image, places, steps, fill, chunk_size=3)
+        np.testing.assert_allclose(chunked, found, rtol=1e-4, atol=1e-4)
 
 
 def _blurred(image):
@@ -143,19 +146,19 @@ def _blurred(image):
     return np.stack([(one.T if one.shape != reach.shape else one) / reach for one in channels], -1)
 
 
-def test_zero_leaves_only_the_position_of_a_masked_token(model, image):
+def test_zero_is_a_patch_whose_embedding_is_zero(model, image):
+    """Such pixels exist here: 48 of them, 12 equations."""
+    kernel = np.asarray(model.parameters["patch_kernel"], np.float64).reshape(48, 12)
+    nothing = np.linalg.lstsq(kernel.T, -np.asarray(model.parameters["patch_bias"]), rcond=None)[0]
     places, scores = orders(6)
-    found = perturbing.perturb(model, image, places, (0, 2, 6), "zero")
-    parameters = dict(model.parameters)
+    found = perturb(model, image, places, (0, 2, 6), "zero")
     for o, order in enumerate(slow_orders(scores)):
         for s, count in enumerate((0, 2, 6)):
-            hidden = np.isin(np.arange(7), np.array(order[:count], int) + 1)
-            x = forward(model, image)[1].hidden[0]
-            x = jnp.where(hidden[:, None], parameters["positions"], x)
-            hiddens = forward(model, image)[1].hidden.at[0].set(x)
-            change = jnp.zeros_like(hiddens).at[0].set(x - forward(model, image)[1].hidden[0])
-            logits, _ = forward(model, image, add=Taps(hidden=change))
-            np.testing.assert_allclose(found[o, s], logits, rtol=1e-4, atol=1e-4)
+            masked = np.array(image)
+            for one in order[:count]:
+                top, left = 4 * (one // 3), 4 * (one % 3)
+                masked[top : top + 4, left : left + 4] = nothing.reshape(4, 4, 3)
+            np.testing.assert_allclose(found[o, s], predict(model, masked), rtol=1e-3, atol=1e-3)
 
 
 def variants(config):
@@ -174,8 +177,8 @@ def test_dropping_tokens_is_the_network_on_the_kept_ones(tiny_config, image, num
     model = jax.tree.map(lambda leaf: 8 * leaf, initialize(config, jax.random.key(number)))
     prefix = config.prefix_tokens
     places, scores = orders(6, seed=number)
-    steps = (0, 1, 3, 5)
-    found = jax.jit(perturbing.perturb, static_argnums=(3, 4))(model, image, places, steps, "drop")
+    steps = (0, 2, 5)
+    found = perturb(model, image, places, steps, "drop")
     np.testing.assert_allclose(found[0, 0], predict(model, image), rtol=1e-4, atol=1e-5)
     for o, order in enumerate(slow_orders(scores)):
         for s, count in enumerate(steps):
@@ -189,28 +192,30 @@ def test_dropping_tokens_is_the_network_on_the_kept_ones(tiny_config, image, num
             }
             size = 4, 4 * len(kept)
             other = Model(parameters, replace(config, image_size=size))
-            np.testing.assert_allclose(found[o, s], forward(other, small)[0], rtol=2e-4, atol=2e-5)
+            np.testing.assert_allclose(found[o, s], predict(other, small), rtol=2e-4, atol=2e-5)
 
 
 def test_dropping_tokens_is_hiding_them_from_all_attention(model, image):
     places, _ = orders(6)
-    found = perturbing.perturb(model, image, places, (2, 6), "drop")
+    found = perturb(model, image, places, (2, 6), "drop")
+
+    @jax.jit
+    def hidden(seen):
+        rules = Rules(softmax=lambda x: softmax(jnp.where(seen, x, -1e9)))
+        return forward(model, image, rules=rules)[0]
+
     for s, count in enumerate((2, 6)):
         seen = np.concatenate([[True], places[0] >= count])
-        rules = Rules(softmax=lambda x, seen=seen: softmax(jnp.where(seen, x, -1e9)))
-        np.testing.assert_allclose(
-            found[0, s], forward(model, image, rules=rules)[0], rtol=1e-4, atol=1e-5
-        )
+        np.testing.assert_allclose(found[0, s], hidden(seen), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("fill", perturbing.FILLS)
 def test_a_constant_model_has_flat_curves(model, image, fill):
-    flat = jax.tree.map(lambda leaf: leaf, model)
     head = {"kernel": jnp.zeros((12, 5)), "bias": jnp.log(jnp.array([0.1, 0.2, 0.3, 0.35, 0.05]))}
-    flat = replace(flat, parameters={**model.parameters, "head": head})
+    flat = replace(model, parameters={**model.parameters, "head": head})
     fractions = [0, 0.2, 0.4, 0.8]
     places, _ = orders(6)
-    logits = perturbing.perturb(flat, image, places, perturbing.counts(6, fractions), fill)
+    logits = perturb(flat, image, places, perturbing.counts(6, fractions), fill)
     chances = np.asarray(jax.nn.softmax(logits), np.float64)
     areas = perturbing.auc(np.moveaxis(chances, 1, -1), fractions)
     np.testing.assert_allclose(areas, [[0.08, 0.16, 0.24, 0.28, 0.04]] * 2, rtol=1e-5)
@@ -223,19 +228,18 @@ def test_the_object_first_ends_recognition_sooner_than_chance(fill):
 
     model = load("scenes")
     labels = [name.lower() for name in model.labels]
-    steps = perturbing.counts(144, (0, 0.15, 0.3, 0.45))
-    run = jax.jit(perturbing.perturb, static_argnums=(3, 4))
+    steps = perturbing.counts(144, (0, 0.2, 0.4))
     areas = []
-    for number, name in enumerate(scenes.CLASSES[:6]):
+    for number, name in enumerate(scenes.CLASSES[:5]):
         scene = scenes.draw((77, number), [name], size=model.config.image_size[0])
         image = jnp.asarray(images.normalize(scene.image, model.preprocessing))
         ties = np.random.default_rng(number).permutation(144)
         truth = pool(scene.objects[0], model.config.grid).ravel()
         chances = []
         for scores in (truth, np.zeros(144)):
-            logits = run(model, image, perturbing.ranks(scores, ties), steps, fill)
+            logits = perturb(model, image, perturbing.ranks(scores, ties), steps, fill)
             chances.append(jax.nn.softmax(logits)[..., labels.index(name)])
-        areas.append(perturbing.auc(np.stack(chances), (0, 0.15, 0.3, 0.45)))
+        areas.append(perturbing.auc(np.stack(chances), (0, 0.2, 0.4)))
     truth_positive, truth_negative = np.mean(areas, axis=0)[0]
     chance = np.mean(areas, axis=0)[1].mean()
     assert truth_positive < 0.75 * chance
