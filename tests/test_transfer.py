@@ -29,7 +29,7 @@ def compiled():
 def test_the_first_frame_is_the_model_itself(tiny_model, tiny_images):
     image, loss = tiny_images[0], losses.target_logit(2)
     found = jax.jit(transfer)(tiny_model, image, loss, schedule(0, 1))
-    logits, taps = tiny_model.forward(image)
+    logits, taps = jax.jit(jaxattr.forward)(tiny_model, image)
     np.testing.assert_allclose(found.logits[0], logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.attention, taps.attention, atol=1e-6)
     assert float(found.moved.max()) < 1e-6
@@ -40,8 +40,9 @@ def test_the_first_frame_is_the_model_itself(tiny_model, tiny_images):
 @pytest.mark.parametrize("kind", ["positive", "complete", "absolute"])
 def test_maps_are_the_rollout_of_the_frozen_gradient(tiny_model, tiny_images, kind):
     image, loss = tiny_images[1], losses.difference(1, 3)
-    found = frozen_maps(tiny_model, image, jax.tree.map(lambda x: x[None], loss), method=kind)
-    _, attention, gradient = frozen_attention_gradients(tiny_model, image, loss)
+    shown = jax.tree.map(lambda leaf: leaf[None], loss)
+    found = jax.jit(partial(frozen_maps, method=kind))(tiny_model, image, shown)
+    _, attention, gradient = jax.jit(frozen_attention_gradients)(tiny_model, image, loss)
     expected = to_map(tiny_model.config, rollout(corrected(attention, gradient, kind)))
     np.testing.assert_allclose(found[0], expected, rtol=2e-4, atol=1e-5)
 
@@ -49,8 +50,9 @@ def test_maps_are_the_rollout_of_the_frozen_gradient(tiny_model, tiny_images, ki
 def test_methods_without_a_gradient_are_the_methods(tiny_model, tiny_images):
     image, loss = tiny_images[1], losses.target_logit(jnp.array([0]))
     for name in ("rollout", "raw_attention"):
-        expected = METHODS[name].function(tiny_model, image, losses.target_logit(0))
-        found = frozen_maps(tiny_model, image, loss, method=name)[0]
+        method, maps = METHODS[name].function, partial(frozen_maps, method=name)
+        expected = jax.jit(method)(tiny_model, image, losses.target_logit(0))
+        found = jax.jit(maps)(tiny_model, image, loss)[0]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -67,7 +69,7 @@ def test_the_logit_goes_where_it_is_sent(tiny_model, tiny_images, parameters):
     assert (np.diff(up.logits[:, 1]) > 0).all()
     assert (np.diff(down.logits[:, 1]) < 0).all()
     assert run._cache_size() == 1
-    start = tiny_model.forward(tiny_images[0])[1].attention
+    start = jax.jit(jaxattr.forward)(tiny_model, tiny_images[0])[1].attention
     moved = np.abs(np.asarray(up.attention - start)).sum(-1).mean((1, 2)) / 2
     np.testing.assert_allclose(up.moved[-1], moved, rtol=1e-3, atol=1e-6)
     assert (np.diff(up.moved.sum(axis=1)) > 0).all()
