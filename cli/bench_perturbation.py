@@ -198,7 +198,7 @@ def _run(model: Model, chosen: Protocol, given: dict[str, Any]) -> tuple[Result,
         f"the guide's class and left out\nProtocol: {chosen.name}",
         quiet=quiet,
     )
-    with progress_bar(len(dataset.files) - taken, 0, quiet=quiet) as advance:
+    with progress_bar(len(dataset.files) - taken, 0, quiet=quiet, doing="Masking") as advance:
         result = benchmark.run(
             model,
             dataset,

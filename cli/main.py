@@ -35,7 +35,7 @@ COMMANDS = {
     "bench": Entry(
         "jaxattr.cli.bench",
         "Measure the library's claims where the truth is known.",
-        "nothing was written",
+        "what is finished stays: perturbation goes on there, other benchmarks start again",
     ),
     "explain": Entry(
         "jaxattr.cli.explain",
