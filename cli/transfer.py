@@ -170,6 +170,7 @@ def _run(
 
     from jaxattr import losses
     from jaxattr.cli.explained import visible
+    from jaxattr.strips import Film
     from jaxattr.transfer import schedule
     from jaxattr.transfer import transfer as compute
     from jaxattr.vit import predict

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 from jax.tree_util import Partial
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from jaxattr.types import Image, Logits, Loss, Model, Preprocessing
 from jaxattr.vit import predict
 
-Pixels = UInt8[Array, "height width channel"]
+Pixels = UInt8[Array, "height width channel"] | UInt8[np.ndarray, "height width channel"]
 Change = Float[Array, "height width channel"]
 
 OPTIMIZER = optax.sign_sgd(0.25)
@@ -51,7 +52,8 @@ class Limits(NamedTuple):
 class Problem(NamedTuple):
     """One image, the class that it shall get, the loss that is descended, and the limits."""
 
-    pixels: Pixels
+    pixels: Any
+    """8-bit, `[height, width, channel]`."""
     to: Int32[Array, ""]
     loss: Loss
     limits: Limits
@@ -66,7 +68,7 @@ class State(NamedTuple):
     optimizer: Any
     step: Int32[Array, ""]
     """Steps done, -1 before the original has been looked at."""
-    best: Pixels
+    best: UInt8[Array, "height width channel"]
     """The picture with the largest margin so far."""
     best_step: Int32[Array, ""]
     margin: Float[Array, ""]
@@ -76,7 +78,7 @@ class State(NamedTuple):
 class Rewritten(NamedTuple):
     """The best picture that was found."""
 
-    pixels: Pixels
+    pixels: UInt8[Array, "height width channel"]
     reached: Bool[Array, ""]
     """Whether the margin asked for was reached."""
     margin: Float[Array, ""]
