@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxattr.bench.perturbation_scores import Score
 
 FORMATS = ("table", "json", "csv", "md")
+PLURAL = {"patch": "patches", "pixel": "pixels"}
 HEADS = {"positive": "positive (lower is better)", "negative": "negative (higher is better)"}
 COLUMNS = (
     *("kind", "protocol", "method", "against", "explained", "order", "measure", "fraction"),
@@ -73,8 +74,8 @@ def _heading(result: Result, guide: Guide | None) -> str:
         layout = guide.layout
         beside = f", image {layout.side} of the guide {guide.name} ({layout.resize})"
     return (
-        f"{one.name}: {result.images} images{beside}; {one.unit}s masked by {one.fill}; area x 100 "
-        f"over fractions 0 to {one.fractions[-1]:g}"
+        f"{one.name}: {result.images} images{beside}; {PLURAL[one.unit]} masked by {one.fill}; "
+        f"area x 100 over fractions 0 to {one.fractions[-1]:g}"
     )
 
 

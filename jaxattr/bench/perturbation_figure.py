@@ -14,6 +14,7 @@ from jaxattr.bench.perturbing import RANDOM
 # Okabe and Ito's colours, which all common colour vision deficiencies keep apart.
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_PLURAL = {"patch": "patches", "pixel": "pixels"}
 _GREY = "#5c5c5c"
 _BETTER = {"positive": "lower is better", "negative": "higher is better"}
 _FROM = {"positive": "highest", "negative": "lowest"}
@@ -40,7 +41,7 @@ def draw(result: Result, measure: str = "accuracy", note: str = "") -> Figure:
                 _panel(axis, result, one, order, measured)
             row[0].set_ylabel(f"{measured}, %", fontsize=9)
         for axis in axes[1]:
-            axis.set_xlabel(f"masked {result.protocol.unit}s, %", fontsize=9)
+            axis.set_xlabel(f"masked {_PLURAL[result.protocol.unit]}, %", fontsize=9)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(
             handles, labels, ncols=4, fontsize=9, frameon=False, loc="upper center",
