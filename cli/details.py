@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from jaxattr.cli.explained import Explained, Run, Typical, panel, words
+from jaxattr.cli.explained import Explained, Photo, Run, Typical, panel, words
 from jaxattr.cli.guides import Source, gather
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from jaxattr.guides import Bank
+    from jaxattr.types import Preprocessing
 
 _TRIED = 8  # of a class, to find a typical one
 
@@ -18,24 +21,40 @@ def with_typical(
     run: Run, source: Source | None, results: Iterable[Explained]
 ) -> Iterator[Explained]:
     """Add to each photo the image of each of its classes that the model is surest of, if any."""
-    known: dict[int, Typical | None] = {}
+    known: dict[int, Bank | None] = {}
     for one in results:
         classes = dict.fromkeys(pair.target for pair in one.asked)
-        if source is not None:
-            for class_ in classes:
-                if class_ not in known:
-                    known[class_] = _typical(source, class_)
-        found = {class_: image for class_ in classes if (image := known.get(class_))}
+        for class_ in classes if source is not None else ():
+            if class_ not in known:
+                known[class_] = _known(source, class_)
+        found = {
+            c: image
+            for c in classes
+            if (image := _typical(known.get(c), c, one.photo, run.model.preprocessing))
+        }
         yield one._replace(typical=found)
 
 
-def _typical(source: Source, class_: int) -> Typical | None:
-    from jaxattr import guides
-
+def _known(source: Source, class_: int) -> Bank | None:
+    """Some images of a class; `None` where there are none."""
     if source.folder is not None and not (source.folder.targets == class_).any():
         return None
-    bank = gather(source, class_, _TRIED, _TRIED)
-    place = guides.typical(bank, class_)
+    return gather(source, class_, _TRIED, _TRIED)
+
+
+def _typical(
+    bank: Bank | None, class_: int, photo: Photo, preprocessing: Preprocessing
+) -> Typical | None:
+    """The one that the model is surest of, but not the photo itself."""
+    import numpy as np
+
+    from jaxattr import guides, images
+
+    if bank is None:
+        return None
+    seen = images.denormalize(photo.array, preprocessing)
+    own = np.abs(bank.pixels - seen.astype(np.int16)).max(axis=(1, 2, 3)) <= 1
+    place = guides.typical(bank._replace(targets=np.where(own, -1, bank.targets)), class_)
     return None if place is None else Typical(bank.pixels[place], bank.names[place])
 
 
@@ -48,9 +67,10 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
     said, rows = words(run, one), []
     for index, pair in enumerate(one.asked):
         shown = panel(run, one, index)
+        logits = f"logits {one.logits[pair.target]:.2f}, {one.logits[pair.against or 0]:.2f}"
         row: list[Cell | None] = [
             Cell(one.photo.picture, said["title"], said["detail"]),
-            Cell(one.photo.picture, shown.title, shown.detail, shown),
+            Cell(one.photo.picture, shown.title, logits, shown),
         ]
         typical = one.typical.get(pair.against or 0)
         if typical:

@@ -181,7 +181,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
         alone = mean._replace(map=beside.alone, negative=negative and f"against {name}")
         canvas = mean._replace(map=beside.result.canvas[0], negative=negative and f"for {first}")
         count = len(beside.names)
-        beside_words = f"guide: {beside.names[0]}" + (f", 1 of {count}" if count > 1 else "")
+        beside_words = beside.names[0] + (f", 1 of {count}" if count > 1 else "")
         title = "With its guide" if count == 1 else f"Mean of {count} guides"
         cells = [
             Cell(photo, said["title"], said["detail"]),

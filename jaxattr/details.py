@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxattr import losses
 from jaxattr.errors import JaxattrError
 from jaxattr.methods import complete
-from jaxattr.types import Image, Logits, Loss, MethodFunction, Model
+from jaxattr.types import Image, Logits, Loss, Model
 
 
 class Details(NamedTuple):
@@ -43,7 +43,7 @@ def details(
     classes: Any,
     *,
     loss: Callable[[Any, Any], Loss] = losses.difference,
-    method: MethodFunction = complete,
+    method: Callable[..., Any] = complete,
 ) -> Details:
     """The maps of all ordered pairs of K different classes, `classes`: `[K]` indices.
 

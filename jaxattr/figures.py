@@ -233,8 +233,13 @@ def write_text(where: Figure | Axes, x: float | int, y: float, text: str, **styl
 
 
 def _inches(axis: Axes) -> float:
-    """The height of an axis's place in inches: the unit of its own coordinates."""
-    return axis.get_position(original=True).height * _figure(axis).get_size_inches()[1]
+    """The height of an axis's picture in inches: the unit of its own coordinates."""
+    place, (width, height) = axis.get_position(original=True), _figure(axis).get_size_inches()
+    wide, tall = place.width * width, place.height * height
+    if axis.images and axis.get_aspect() == 1:
+        rows, columns = axis.images[0].get_size()
+        return min(tall, wide * rows / columns)
+    return tall
 
 
 def _figure(axis: Axes) -> Figure:

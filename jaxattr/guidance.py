@@ -19,7 +19,7 @@ from jaxattr import losses
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.methods import complete
-from jaxattr.types import Image, Loss, MethodFunction, Model
+from jaxattr.types import Image, Loss, Model
 
 Side = Literal["left", "right", "top", "bottom"]
 Resize = Literal["squeeze", "crop", "pad"]
@@ -140,7 +140,7 @@ def guided(
     against: Int[Array, " guide"],
     *,
     loss: Callable[[Any, Any], Loss] = losses.difference,
-    method: MethodFunction = complete,
+    method: Callable[..., Any] = complete,
     layout: Layout = Layout(),
 ) -> Guided:
     """Explain one class of an image against each of n guides, and how far the maps agree.

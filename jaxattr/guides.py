@@ -120,8 +120,8 @@ def choose(
 
 
 def typical(bank: Bank, class_: int) -> int | None:
-    """Position of the image of a class that the model is surest of, if there is one."""
-    places = np.flatnonzero(bank.targets == class_)
+    """Position of the image of a class that the model is surest of, if it recognises one."""
+    places = np.flatnonzero((bank.targets == class_) & (bank.logits.argmax(axis=1) == class_))
     if not len(places):
         return None
     logits = bank.logits[places]
