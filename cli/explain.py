@@ -11,7 +11,7 @@ from jaxattr.cli.explained import Run, answer, warnings, write
 from jaxattr.cli.main import Failure
 
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
-METHODS = ("absolute", "complete", "positive", "raw_attention", "rollout")
+METHODS = ("absolute", "complete", "gradient_rollout", "positive", "raw_attention", "rollout")
 FORMATS = ("png", "svg", "pdf", "json", "npz")
 _CHUNK = 8
 

@@ -50,7 +50,7 @@ def integrated_last_gradient(
 
 def channels(
     model: Model, image: Image, loss: Loss, site: str, layer: int
-) -> tuple[Float[Array, "patch channel"], Float[Array, "patch channel"]]:
+) -> tuple[Float[Array, "patch feature"], Float[Array, "patch feature"]]:
     """What class activation maps see: activations of the patches, and the loss's gradient there.
 
     `"tokens"` is the output of a block's first LayerNorm; `"attention"` is its attention, whose
