@@ -11,7 +11,18 @@ from jaxattr.cli.explained import Run, answer, warnings, write
 from jaxattr.cli.main import Failure
 
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
-METHODS = ("absolute", "complete", "gradient_rollout", "positive", "raw_attention", "rollout")
+METHODS = (
+    "absolute",
+    "complete",
+    "grad_cam",
+    "gradient_rollout",
+    "hires_cam",
+    "layer_cam",
+    "positive",
+    "raw_attention",
+    "rollout",
+    "xgrad_cam",
+)
 FORMATS = ("png", "svg", "pdf", "json", "npz")
 _CHUNK = 8
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from jaxattr.methods.absolute import absolute as absolute
 from jaxattr.methods.complete import complete as complete
+from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
+from jaxattr.methods.hires_cam import hires_cam as hires_cam
+from jaxattr.methods.layer_cam import layer_cam as layer_cam
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.rollout import rollout as rollout
+from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
 from jaxattr.types import Method
 
 _PAPER = "Cui, Fan, Chen 2026"
@@ -24,5 +28,9 @@ _ROWS = (
     ("complete", complete, True, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 5"),
     ("absolute", absolute, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 6"),
     ("gradient_rollout", gradient_rollout, False, True, "attention", "1F + 1B", "Gildenblat 2020"),
+    ("grad_cam", grad_cam, True, True, "tokens", "1F + 1B", "Selvaraju et al. 2017"),
+    ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),
+    ("hires_cam", hires_cam, True, True, "tokens", "1F + 1B", "Draelos and Carin 2020"),
+    ("xgrad_cam", xgrad_cam, True, True, "tokens", "1F + 1B", "Fu et al. 2020"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}

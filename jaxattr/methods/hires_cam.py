@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxattr.gradients import arrange
+from jaxattr.sites import channels
+from jaxattr.types import Image, Loss, Map, Model
+
+
+def hires_cam(
+    model: Model,
+    image: Image,
+    loss: Loss,
+    *,
+    site: Literal["tokens", "attention"] = "tokens",
+    layer: int = -1,
+) -> Map:
+    """Activations weighted by their own gradient: `Σ_c ∇F[c, p] F[c, p]`.
+
+    Signed: published maps cut off the negative part.
+    Costs one forward pass and a backward pass down to the layer. Source: Draelos and Carin 2020; on
+    tokens as in pytorch-grad-cam.
+
+    Args:
+        site: the output of the block's first LayerNorm, or its attention.
+        layer: the block, counted from 0, or from the end where negative. Behind the last attention
+            the patches of a model that reads its class token have no gradient.
+    """
+    activation, gradient = channels(model, image, loss, site, layer)
+    return arrange(model.config, (gradient * activation).sum(axis=1))
