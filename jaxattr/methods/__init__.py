@@ -9,9 +9,11 @@ from __future__ import annotations
 from jaxattr.methods.absolute import absolute as absolute
 from jaxattr.methods.complete import complete as complete
 from jaxattr.methods.grad_cam import grad_cam as grad_cam
+from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
 from jaxattr.methods.hires_cam import hires_cam as hires_cam
 from jaxattr.methods.layer_cam import layer_cam as layer_cam
+from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.rollout import rollout as rollout
@@ -32,5 +34,7 @@ _ROWS = (
     ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),
     ("hires_cam", hires_cam, True, True, "tokens", "1F + 1B", "Draelos and Carin 2020"),
     ("xgrad_cam", xgrad_cam, True, True, "tokens", "1F + 1B", "Fu et al. 2020"),
+    ("legrad", legrad, False, True, "attention", "1F + 1B", "Bousselham et al. 2024"),
+    ("grad_eclip", grad_eclip, True, True, "context", "1F + 1b", "Zhao et al. 2024"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}
