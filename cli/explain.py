@@ -13,7 +13,10 @@ from jaxattr.cli.main import Failure
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
 METHODS = (
     "absolute",
+    "bi_head",
+    "bi_token",
     "complete",
+    "dix",
     "grad_cam",
     "grad_eclip",
     "gradient_rollout",
@@ -23,6 +26,7 @@ METHODS = (
     "positive",
     "raw_attention",
     "rollout",
+    "tam",
     "xgrad_cam",
 )
 FORMATS = ("png", "svg", "pdf", "json", "npz")

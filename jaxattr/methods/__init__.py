@@ -7,7 +7,10 @@ where the mathematics has a sign, never scaled for display.
 from __future__ import annotations
 
 from jaxattr.methods.absolute import absolute as absolute
+from jaxattr.methods.bi_head import bi_head as bi_head
+from jaxattr.methods.bi_token import bi_token as bi_token
 from jaxattr.methods.complete import complete as complete
+from jaxattr.methods.dix import dix as dix
 from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
@@ -17,6 +20,7 @@ from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.rollout import rollout as rollout
+from jaxattr.methods.tam import tam as tam
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
 from jaxattr.types import Method
 
@@ -36,5 +40,9 @@ _ROWS = (
     ("xgrad_cam", xgrad_cam, True, True, "tokens", "1F + 1B", "Fu et al. 2020"),
     ("legrad", legrad, False, True, "attention", "1F + 1B", "Bousselham et al. 2024"),
     ("grad_eclip", grad_eclip, True, True, "context", "1F + 1b", "Zhao et al. 2024"),
+    ("tam", tam, False, True, "attention", "21F + 20b", "Yuan et al. 2021"),
+    ("bi_head", bi_head, False, True, "attention", "21F + 1B + 20b", "Chen et al. 2023"),
+    ("bi_token", bi_token, False, True, "attention", "21F + 20b", "Chen et al. 2023"),
+    ("dix", dix, False, True, "attention", "23F + 22B", "Barkan et al. 2023"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}
