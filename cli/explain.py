@@ -13,9 +13,11 @@ from jaxattr.cli.main import Failure
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
 METHODS = (
     "absolute",
+    "attn_lrp",
     "bi_head",
     "bi_token",
     "complete",
+    "cp_lrp",
     "dix",
     "grad_cam",
     "grad_eclip",
@@ -23,9 +25,11 @@ METHODS = (
     "hires_cam",
     "layer_cam",
     "legrad",
+    "lrp",
     "positive",
     "raw_attention",
     "rollout",
+    "t_attr",
     "tam",
     "xgrad_cam",
 )

@@ -7,9 +7,11 @@ where the mathematics has a sign, never scaled for display.
 from __future__ import annotations
 
 from jaxattr.methods.absolute import absolute as absolute
+from jaxattr.methods.attn_lrp import attn_lrp as attn_lrp
 from jaxattr.methods.bi_head import bi_head as bi_head
 from jaxattr.methods.bi_token import bi_token as bi_token
 from jaxattr.methods.complete import complete as complete
+from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
 from jaxattr.methods.dix import dix as dix
 from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
@@ -17,9 +19,11 @@ from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollou
 from jaxattr.methods.hires_cam import hires_cam as hires_cam
 from jaxattr.methods.layer_cam import layer_cam as layer_cam
 from jaxattr.methods.legrad import legrad as legrad
+from jaxattr.methods.lrp import lrp as lrp
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.rollout import rollout as rollout
+from jaxattr.methods.t_attr import t_attr as t_attr
 from jaxattr.methods.tam import tam as tam
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
 from jaxattr.types import Method
@@ -44,5 +48,9 @@ _ROWS = (
     ("bi_head", bi_head, False, True, "attention", "21F + 1B + 20b", "Chen et al. 2023"),
     ("bi_token", bi_token, False, True, "attention", "21F + 20b", "Chen et al. 2023"),
     ("dix", dix, False, True, "attention", "23F + 22B", "Barkan et al. 2023"),
+    ("t_attr", t_attr, False, True, "attention", "1F + 2B", "Chefer et al. 2021"),
+    ("lrp", lrp, True, True, "pixels", "1F + 1B", "Chefer et al. 2021"),
+    ("attn_lrp", attn_lrp, True, True, "pixels", "1F + 1B", "Achtibat et al. 2024"),
+    ("cp_lrp", cp_lrp, True, True, "pixels", "1F + 1B", "Ali et al. 2022"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}
