@@ -17,12 +17,16 @@ from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
 from jaxattr.methods.hires_cam import hires_cam as hires_cam
+from jaxattr.methods.input_x_gradient import input_x_gradient as input_x_gradient
+from jaxattr.methods.integrated_gradients import integrated_gradients as integrated_gradients
 from jaxattr.methods.layer_cam import layer_cam as layer_cam
 from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.lrp import lrp as lrp
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.rollout import rollout as rollout
+from jaxattr.methods.saliency import saliency as saliency
+from jaxattr.methods.smooth_grad import smooth_grad as smooth_grad
 from jaxattr.methods.t_attr import t_attr as t_attr
 from jaxattr.methods.tam import tam as tam
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
@@ -52,5 +56,25 @@ _ROWS = (
     ("lrp", lrp, True, True, "pixels", "1F + 1B", "Chefer et al. 2021"),
     ("attn_lrp", attn_lrp, True, True, "pixels", "1F + 1B", "Achtibat et al. 2024"),
     ("cp_lrp", cp_lrp, True, True, "pixels", "1F + 1B", "Ali et al. 2022"),
+    ("saliency", saliency, False, True, "pixels", "1F + 1B", "Simonyan et al. 2013"),
+    (
+        "input_x_gradient",
+        input_x_gradient,
+        True,
+        True,
+        "pixels",
+        "1F + 1B",
+        "Shrikumar et al. 2016",
+    ),
+    (
+        "integrated_gradients",
+        integrated_gradients,
+        True,
+        True,
+        "pixels",
+        "50F + 50B",
+        "Sundararajan et al. 2017",
+    ),
+    ("smooth_grad", smooth_grad, False, True, "pixels", "5F + 5B", "Smilkov et al. 2017"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}

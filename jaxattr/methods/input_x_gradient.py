@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from jaxattr.sites import image_gradient, per_patch
+from jaxattr.types import Image, Loss, Map, Model
+
+
+def input_x_gradient(model: Model, image: Image, loss: Loss) -> Map:
+    """Pixels times their gradient, summed over each patch: `Σ x ∇x`, of the normalised image.
+
+    Signed. Costs one forward and one backward pass. Source: Shrikumar et al. 2016; as in captum.
+    """
+    return per_patch(model.config, image * image_gradient(model, image, loss))
