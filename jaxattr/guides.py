@@ -136,7 +136,7 @@ def drawn(
     """Scenes of one large object without clutter, `each` of every class; their classes' names."""
     keys = [(name, i) for i in range(each) for name in names]
     pixels = [
-        scenes.draw((SEEDS, scenes.CLASSES.index(name), i), [name], size=size, difficulty=0).image
+        scenes.draw((SEEDS, scenes.CLASSES.index(name), i), [name], size=size, difficulty=0.0).image
         for name, i in keys
     ]
     return np.stack(pixels), tuple(name for name, _ in keys)

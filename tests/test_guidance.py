@@ -265,5 +265,5 @@ def test_drawn_guides_are_scenes_of_their_classes():
     pixels, names = guides.drawn(32, 2, ("fish", "snail"))
     assert names == ("fish", "snail", "fish", "snail")
     key = guides.SEEDS, scenes.CLASSES.index("snail"), 1
-    expected = scenes.draw(key, ["snail"], size=32, difficulty=0).image
+    expected = scenes.draw(key, ["snail"], size=32, difficulty=0.0).image
     np.testing.assert_array_equal(pixels[3], expected)

@@ -1,0 +1,223 @@
+"""`jaxattr explain --guide` and `--details`: numbers against the library, pictures, bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from jaxattr import guides, images, scenes
+from jaxattr.cli import options
+from jaxattr.cli.main import main
+from jaxattr.details import details
+from jaxattr.guidance import guided
+from jaxattr.models import native
+from jaxattr.types import Preprocessing
+from jaxattr.vit import initialize
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    """One layer, and the classes of the scenes, so that guides can be drawn for it."""
+    config = replace(tiny_config, image_size=(16, 16), patch_size=(8, 8), layers=1, classes=12)
+    preprocessing = Preprocessing((16, 16))
+    made = initialize(config, jax.random.key(5), labels=scenes.CLASSES, preprocessing=preprocessing)
+    louder = jax.tree.map(lambda leaf: (leaf + 0.01) * 9 if leaf.ndim > 1 else leaf, made)
+    return replace(louder, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """Two model files, the second without known classes; photos; a folder of labelled guides."""
+    folder = tmp_path_factory.mktemp("guides")
+    native.save(model, folder / "scenes.safetensors")
+    plain = replace(model, labels=tuple(f"thing {i}" for i in range(12)))
+    native.save(plain, folder / "plain.safetensors")
+    random = np.random.default_rng(2)
+    for number in range(24):
+        pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+        logits = forward(model, images.normalize(pixels, model.preprocessing))
+        # Half of the guides lie where the model itself would put them, so that they can guide.
+        class_ = int(logits.argmax()) if number < 12 else number - 12
+        path = folder / "bank" / f"thing {class_}" / f"g{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    for number in range(2):
+        Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8)).save(
+            folder / f"p{number}.png"
+        )
+    return folder
+
+
+@pytest.fixture
+def run(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "prepare_jax", lambda dtype="float32": None)
+    monkeypatch.setattr(guides, "CONFIDENCE", 0.0)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, model="scenes"):
+        words = ["explain", "--model", str(files / f"{model}.safetensors"), "-q", "-o", "out"]
+        return CliRunner().invoke(main, [*words, *map(str, arguments)])
+
+    return run
+
+
+def one_line(result, *words):
+    """The command failed with one line that holds the words, and wrote nothing."""
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("Error: ")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in line, line
+
+
+@jax.jit
+def forward(model, image):
+    return model.forward(image)[0]
+
+
+def answer(model, path):
+    image = images.preprocess(path, model.preprocessing)
+    return image, np.asarray(forward(model, image))
+
+
+def test_a_guide_file_is_the_librarys_map(run, files, model):
+    photo, guide = files / "p0.png", files / "p1.png"
+    (image, logits), (beside, other) = answer(model, photo), answer(model, guide)
+    against = int(other.argmax())
+    target = next(int(one) for one in np.argsort(-logits) if one != against)
+    result = run(photo, "-t", target, "--guide", guide, "-f", "json", "-f", "png")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(Path("out/p0.json").read_text())
+    assert (found["classes"], found["against"], found["loss"]) == (
+        [target],
+        [against],
+        "difference",
+    )
+    assert found["guide_names"] == [["p1.png"]]
+    expected = jax.jit(guided)(model, image, beside[None], target, jnp.array([against]))
+    scale = np.abs(expected.mean).max()
+    np.testing.assert_allclose(found["maps"][0], expected.mean, atol=1e-4 * scale)
+    np.testing.assert_allclose(found["guide_logits"][0], expected.logits, rtol=1e-3, atol=1e-4)
+    assert not np.any(found["spread"])
+    name = scenes.CLASSES[target].replace(" ", "_")
+    with Image.open(f"out/p0-{name}-guided.png") as picture:
+        assert picture.width > 1500  # photo, alone, canvas, own part
+
+
+def test_drawn_guides_and_their_spread(run, files, model):
+    result = run(files / "p0.png", "-t", "top2", "--guide", "auto", "--guides", 3, "-f", "npz")
+    result = result if result.exit_code == 0 else pytest.fail(result.stderr)
+    assert len(re.findall(r"beside .*\(drawn\).*: spread / mean = \d", result.stdout)) == 2
+    with np.load("out/p0.npz") as found:
+        maps = found["guide_maps"]
+        assert maps.shape == (2, 3, 2, 2)
+        np.testing.assert_allclose(found["maps"], maps.mean(axis=1), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found["spread"], maps.std(axis=1), rtol=1e-3, atol=1e-7)
+        alike = guides.similarity(model)
+        for target, others in zip(found["classes"], found["guide_classes"], strict=True):
+            allowed = guides.far(alike, found["logits"], int(target))
+            assert allowed[others].all()
+
+
+def test_a_folder_of_guides_and_the_class_asked_for(run, files, model):
+    bank = files / "bank"
+    logits = answer(model, files / "p0.png")[1]
+    recognised = {
+        path.parent.name
+        for path in bank.glob("*/*.png")
+        if path.parent.name == f"thing {answer(model, path)[1].argmax()}"
+    }
+    target = int(logits.argmax())
+    class_ = sorted(recognised - {f"thing {target}"})[0]
+    words = ("-t", target, "--guide-images", bank, "-f", "json")
+    result = run(files / "p0.png", *words, "--guide", class_, model="plain")
+    if result.exit_code == 0:
+        found = json.loads(Path("out/p0.json").read_text())
+        assert found["labels"][found["against"][0]] == class_
+        (name,) = found["guide_names"][0]
+        assert (bank / class_ / name).is_file()
+    else:  # the guide itself shows the target
+        one_line(result, "can guide")
+    one_line(run(files / "p0.png", *words, "--guide", f"thing {target}", model="plain"), "thing")
+    result = run(files / "p0.png", *words, "--guide", "auto", "--guides", 100, model="plain")
+    one_line(result, "100 guides asked for", "p0.png")
+
+
+def test_details_are_all_pairs_in_one_picture(run, files, model):
+    result = run(files / "p0.png", "-t", "cat", "--details", 3, "-f", "json", "-f", "png")
+    assert result.exit_code == 0, result.stderr
+    image, logits = answer(model, files / "p0.png")
+    cat = scenes.CLASSES.index("cat")
+    classes = list(dict.fromkeys([cat, *np.argsort(-logits).tolist()]))[:3]
+    expected = jax.jit(details)(model, image, jnp.array(classes))
+    found = json.loads(Path("out/p0.json").read_text())
+    assert found["classes"] == expected.first.tolist()
+    assert found["against"] == expected.second.tolist()
+    np.testing.assert_allclose(
+        found["maps"], expected.maps, atol=1e-4 * np.abs(expected.maps).max()
+    )
+    assert sorted(path.name for path in Path("out").iterdir()) == ["p0-details.png", "p0.json"]
+    with Image.open("out/p0-details.png") as picture:
+        assert picture.height > 6 * 400  # a row per pair
+
+
+def test_losses_that_do_not_guide_are_told(run, files, model):
+    logits = answer(model, files / "p0.png")[1]
+    first, second = (int(one) for one in np.argsort(logits)[:2])
+    assert logits[first] < 0
+    words = ("-t", first, "-t", second, "--details", 2, "--loss", "relative", "-f", "json")
+    result = run(files / "p0.png", *words)
+    assert result.exit_code == 0
+    assert result.stderr.count("not both positive") == 1  # said once for both directions
+    words = ("-t", first, "--loss", "ratio", "-f", "json")
+    result = run(files / "p0.png", *words, "--guide", "auto", "--guides", 2)
+    found = json.loads(Path("out/p0.json").read_text())
+    bad = sum(
+        logits[first] <= 0 or logits[other] <= 0
+        for logits, other in zip(found["guide_logits"][0], found["guide_classes"][0], strict=True)
+    )
+    assert (f"beside {bad} of 2 guides" in result.stderr) == (bad > 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--guide", "auto", "--details", "2"], "give one of them"),
+        (["--guide", "auto", "--against", "cat"], "leave out --against"),
+        (["--details", "2", "--against", "cat"], "leave out --against"),
+        (["--guides", "4"], "add --guide auto"),
+        (["--guide-images", "scenes"], "--guide and --details"),
+        (["--guide", "auto", "--guides", "0"], "--guides"),
+        (["--details", "1"], "--details"),
+        (["--details", "13"], "more than the model's 12 classes"),
+        (["--details", "2", "-t", "top3"], "write --details 3"),
+        (["--details", "2", "--loss", "logit"], "leave out --details or --loss"),
+        (["--guide", "missing.png"], "missing.png: no such image file"),
+        (["--guide", "dolphin"], "unknown class 'dolphin'"),
+        (["-t", "cat", "--guide", "cat"], "the class to explain"),
+        (["--guide", "auto", "--guide-images", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_words(run, files, words, message):
+    one_line(run(files / "p0.png", *words), message)
+
+
+def test_what_needs_a_folder_or_one_guide(run, files):
+    one_line(run(files / "p0.png", "--guide", "auto", model="plain"), "add --guide-images DIR")
+    result = run(files / "p0.png", "--guide", "auto", "--guide-images", "scenes", model="plain")
+    one_line(result, "does not know the classes of the scenes")
+    guide = ("--guide", files / "p1.png", "--guides", 2)
+    one_line(run(files / "p0.png", *guide), "is one image")
+    shutil.copy(files / "p0.png", "same.png")
+    one_line(run(files / "p0.png", "--guide", "same.png"), "choose another --guide")
