@@ -132,8 +132,9 @@ def _write(path: Path, **arrays: Any) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        # Opened here, because numpy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
         raise LedgerError(

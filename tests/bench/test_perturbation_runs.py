@@ -176,7 +176,7 @@ def test_pairing_takes_the_common_part_out():
     rows = [one for one in scores if one.measure == "probability" and one.order == "positive"]
     first, second, difference = rows
     assert (difference.method, difference.against) == ("a", "b")
-    assert first.high - first.low > 0.05 < second.high - second.low
+    assert first.high - first.low > 0.03 < second.high - second.low
     np.testing.assert_allclose(difference[6:9], 0.225, atol=1e-6)
     accuracy = [one for one in scores if one.measure == "accuracy" and not one.against]
     np.testing.assert_allclose([one.value for one in accuracy], 0.9)
