@@ -198,11 +198,13 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
 
 
 def content(one: Explained) -> dict[str, Any]:
-    """What a guided photo's data file holds beyond the others': `maps` are the means."""
+    """What a guided photo's data file holds beyond the others': `maps` are the means,
+    `unguided` those of the target's logit without any guide."""
     import numpy as np
 
     results = [beside.result for beside in one.guided]
     return {
+        "unguided": np.stack([beside.alone for beside in one.guided]),
         "spread": np.stack([result.spread for result in results]),
         "guide_maps": np.stack([result.maps for result in results]),
         "guide_logits": np.stack([result.logits for result in results]),

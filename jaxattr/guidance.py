@@ -24,6 +24,8 @@ from jaxattr.types import Image, Loss, Model
 Side = Literal["left", "right", "top", "bottom"]
 Resize = Literal["squeeze", "crop", "pad"]
 Picture = Float[Array, "height width channel"] | Float[np.ndarray, "height width channel"]
+# Sizes of its own: that they differ is an error with words, not one of types.
+Other = Float[Array, "height2 width2 channel"] | Float[np.ndarray, "height2 width2 channel"]
 Maps = Float[Array, "*batch row column"] | Float[np.ndarray, "*batch row column"]
 
 
@@ -76,7 +78,7 @@ class Guided(NamedTuple):
         return jnp.where(mean > 0, spread / jnp.where(mean > 0, mean, 1), jnp.inf)
 
 
-def stitch(image: Picture, guide: Picture, *, layout: Layout = Layout()) -> Array:
+def stitch(image: Picture, guide: Other, *, layout: Layout = Layout()) -> Array:
     """Put an image and its guide, both normalised and of one size, on one canvas of that size.
 
     Pure; `layout` is static. Values stay within those of the two images, so that valid pixels stay
