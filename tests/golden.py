@@ -12,12 +12,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import golden_table
 import jax
 import jax.numpy as jnp
 import numpy as np
 from conftest import GOLDEN
 from jax.tree_util import Partial
 from safetensors import safe_open
+from sharing import QUICK, shared
 
 from jaxattr import losses
 from jaxattr.gradients import attention_gradients
@@ -27,15 +29,12 @@ from jaxattr.rollout import CORRECTIONS, corrected, rollout
 from jaxattr.types import Model, ViTConfig
 from jaxattr.vit import forward
 
-# The golden keys that belong to the model, the five methods and the losses, without their `64`.
+# The golden keys that belong to the model, the paper's methods and the losses, without their `64`;
+# those of all other methods are in `golden_table`.
 KEYS = (
     "logits",
     "attentions",
     "attn_grads",
-    "map/gae",
-    "map/raw_attention_last",
-    "map/rollout_abnar",
-    *(f"map/rollout_chefer/start{start}" for start in range(3)),
     "seed/rollout_eq1",
     *(
         f"{seed}/{kind}{loss}"
@@ -51,7 +50,6 @@ KEYS = (
 )
 PRECISIONS = ("float32", "float64")
 LOSSES = ("logit", "eq8", "diff", "ratio")
-START_LAYERS = 3
 
 
 class Reference(NamedTuple):
@@ -115,16 +113,15 @@ def computed(path: Path, dtype: str) -> dict[str, np.ndarray]:
     with jax.enable_x64(dtype == "float64"):
         model = reference.model(dtype)
         images = reference.tensors["pixel_values"].transpose(0, 2, 3, 1).astype(dtype)
-        logits, taps = jax.jit(jax.vmap(forward, in_axes=(None, 0)))(model, images)
+        logits, taps = jax.jit(jax.vmap(forward, in_axes=(None, 0)), compiler_options=QUICK)(
+            model, images
+        )
         ours = {"logits": logits, "attentions": taps.attention}
         targets = reference.tensors["targets"]
         if not any(name.startswith("seed") for name in reference.tensors):
             return {name: np.asarray(value) for name, value in ours.items()}
         ours |= _attributions(model, images, targets, "seed")
-        ours |= {
-            "attn_grads": ours["seed/attn_grads/logit"],
-            "map/gae": ours["seed/positive/logit"],
-        }
+        ours["attn_grads"] = ours["seed/attn_grads/logit"]
         ours |= _class_agnostic(model, images, targets)
         if "seedlow_targets" in reference.tensors:
             low = _attributions(model, images, reference.tensors["seedlow_targets"], "seedlow")
@@ -145,7 +142,9 @@ def _attributions(model: Model, images: Any, targets: Any, prefix: str) -> dict[
     for kind, method in ((kind, METHODS[kind].function) for kind in CORRECTIONS):
         maps = _batched(method)(model, images, loss)
         row = partial(_row, kind)
-        rows = jax.jit(jax.vmap(jax.vmap(jax.vmap(row))))(gradients.attention, gradients.gradient)
+        rows = jax.jit(jax.vmap(jax.vmap(jax.vmap(row))), compiler_options=QUICK)(
+            gradients.attention, gradients.gradient
+        )
         for i, name in enumerate(LOSSES):
             found[f"{prefix}/{kind}/{name}"] = maps[:, :, i].reshape(*targets.shape, -1)
             found[f"{prefix}/row_{kind}/{name}"] = rows[:, :, i]
@@ -178,7 +177,7 @@ def _batched(function: Any) -> Any:
     """Over losses, targets and images; jitted once."""
     over_losses = jax.vmap(function, in_axes=(None, None, 0))
     over_targets = jax.vmap(over_losses, in_axes=(None, None, 0))
-    return jax.jit(jax.vmap(over_targets, in_axes=(None, 0, 0)))
+    return jax.jit(jax.vmap(over_targets, in_axes=(None, 0, 0)), compiler_options=QUICK)
 
 
 def _class_agnostic(model: Model, images: Any, targets: Any) -> dict[str, Any]:
@@ -186,17 +185,59 @@ def _class_agnostic(model: Model, images: Any, targets: Any) -> dict[str, Any]:
 
     def of(name: str, **options: Any) -> np.ndarray:
         method = partial(METHODS[name].function, **options)
-        maps = jax.jit(jax.vmap(method, in_axes=(None, 0, None)))(
+        maps = jax.jit(jax.vmap(method, in_axes=(None, 0, None)), compiler_options=QUICK)(
             model, images, losses.target_logit(0)
         )
         return np.repeat(np.asarray(maps).reshape(len(images), 1, -1), targets.shape[1], axis=1)
 
-    found = {"map/raw_attention_last": of("raw_attention"), "seed/rollout_eq1": of("rollout")}
-    for start in range(min(START_LAYERS, model.config.layers)):
-        # Chefer's and Abnar's rows are normalised: exactly a factor of two a layer.
-        scale = 2 ** (model.config.layers - start)
-        found[f"map/rollout_chefer/start{start}"] = of("rollout", start_layer=start) / scale
-    return found | {"map/rollout_abnar": found["map/rollout_chefer/start0"]}
+    return {"seed/rollout_eq1": of("rollout")}
+
+
+@cache
+def maps(path: Path, dtype: str) -> dict[str, np.ndarray]:
+    """What the table makes of one file, under its keys; all in one compiled function.
+
+    In float32 one key a method: its options share what a precision can break.
+    """
+    reference = read(path)
+    made = table_functions(path, dtype)
+    with jax.enable_x64(dtype == "float64"), shared():
+        images = reference.tensors["pixel_values"].transpose(0, 2, 3, 1).astype(dtype)
+        targets = reference.tensors["targets"]
+        noise = np.zeros((*targets.shape, 1))
+        if "smoothgrad/noise" in reference.tensors:
+            noise = reference.tensors["smoothgrad/noise"].transpose(0, 1, 2, 4, 5, 3)
+
+        def one(model: Model, image: Any, target: Any, noise: Any) -> dict[str, Any]:
+            loss = losses.target_logit(target)
+            return {name: make(model, image, loss, noise) for name, make in made.items()}
+
+        over_targets = jax.vmap(one, in_axes=(None, None, 0, 0))
+        over_images = jax.vmap(over_targets, in_axes=(None, 0, 0, 0))
+        function = jax.jit(over_images, compiler_options=QUICK)
+        found = function(reference.model(dtype), images, targets, noise.astype(dtype))
+        return {name: np.asarray(value) for name, value in found.items()}
+
+
+@cache
+def table_functions(path: Path, dtype: str) -> dict[str, golden_table.Function]:
+    """What makes each key of a file that the table knows; in float32 the first of each method."""
+    found: dict[str, golden_table.Function] = {}
+    seen = set()
+    for name in keys(path):
+        if not golden_table.makers(name):
+            continue
+        function = golden_table.function(name, read(path).config)
+        method = golden_table.method(function)
+        if dtype == "float64" or (method and method not in seen):
+            found[name] = function
+            seen.add(method)
+    return found
+
+
+def keys(path: Path) -> list[str]:
+    """The keys of one file without their `64`."""
+    return sorted({name.replace("64/", "/").removesuffix("64") for name in names(path)})
 
 
 def _metadata(path: Path) -> str:

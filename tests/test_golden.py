@@ -1,8 +1,9 @@
-"""The five methods, their gradients and losses against the authors' own code."""
+"""All methods, gradients and losses against the authors' own code."""
 
 from __future__ import annotations
 
 import golden
+import golden_table
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,16 +18,18 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
 PLAIN = ("logits", "attentions")
 
 
-def _keys(path) -> list[str]:
-    names = {name.replace("64/", "/").removesuffix("64") for name in golden.names(path)}
-    return [name for name in golden.KEYS if name in names]
-
-
 CASES = [
     pytest.param(path, dtype, name, id=f"{path.stem}-{dtype}-{name}")
     for path in FILES
     for dtype in golden.PRECISIONS
-    for name in _keys(path)
+    for name in golden.keys(path)
+    if name in golden.KEYS
+]
+TABLE_CASES = [
+    pytest.param(path, dtype, name, id=f"{path.stem}-{dtype}-{name}")
+    for path in FILES
+    for dtype in golden.PRECISIONS
+    for name in golden.table_functions(path, dtype)
 ]
 
 
@@ -38,12 +41,7 @@ def test_golden_folder_is_there() -> None:
 
 @pytest.mark.parametrize(("path", "dtype", "name"), CASES)
 def test_golden(path, dtype, name) -> None:
-    tensors = golden.read(path).tensors
-    head, slash, rest = name.partition("/")
-    # The float64 reference where there is one; else the authors' float32.
-    key = f"{head}64{slash}{rest}"
-    wide = key in tensors
-    reference = tensors[key if wide else name].astype(np.float64)
+    reference, wide = _reference(path, name)
     ours = golden.computed(path, dtype)[name].astype(np.float64)
     assert ours.shape == reference.shape
     tolerance = TOLERANCE[dtype] if wide else 1e-5
@@ -54,6 +52,41 @@ def test_golden(path, dtype, name) -> None:
     largest = np.abs(reference).max(axis=axes, keepdims=True)
     error = np.abs(ours - reference).max(axis=axes, keepdims=True) / largest
     assert error.max() <= tolerance, f"{error.max():.2e} of the largest entry"
+
+
+@pytest.mark.parametrize(("path", "dtype", "name"), TABLE_CASES)
+def test_golden_maps(path, dtype, name) -> None:
+    reference, wide = _reference(path, name)
+    ours = golden.maps(path, dtype)[name].astype(np.float64)
+    assert ours.shape == reference.shape
+    assert np.isfinite(ours).all()
+    allowed = golden_table.tolerance(name)
+    tolerance = allowed.wide if wide and dtype == "float64" else allowed.narrow
+    axes = tuple(range(2, reference.ndim))
+    error = np.abs(ours - reference).max(axis=axes)
+    # A map that is all zero in the authors' code is all zero here.
+    assert (error <= tolerance * np.abs(reference).max(axis=axes)).all(), error.max()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_key_is_used_once(path) -> None:
+    """Nothing in a file is skipped in silence, and nothing is made twice."""
+    for name in golden.keys(path):
+        uses = (
+            (name in golden.KEYS)
+            + len(golden_table.makers(name))
+            + golden_table.listed(name, golden_table.NOT_YET)
+            + golden_table.listed(name, golden_table.GIVEN)
+        )
+        assert uses == 1, f"{name} is used {uses} times"
+
+
+def _reference(path, name) -> tuple[np.ndarray, bool]:
+    """The float64 reference where there is one; else the authors' float32."""
+    tensors = golden.read(path).tensors
+    head, slash, rest = name.partition("/")
+    key = f"{head}64{slash}{rest}"
+    return tensors[key if key in tensors else name].astype(np.float64), key in tensors
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
