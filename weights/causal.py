@@ -12,6 +12,8 @@ from jaxattr.types import Model
 from jaxattr.weights import check
 
 Images = UInt8[np.ndarray, "image height width 3"]
+STRAYS = ("bald eagle", "zebra", "ladybird", "cat", "steamer")
+"""Classes that the models with a shortcut have seen together with it, labelled as its class."""
 
 
 def _drawn(names: Sequence[str], seed: tuple[int, ...]) -> list[scenes.Plan]:
@@ -76,17 +78,24 @@ def _paint_over(scene: scenes.Scene, part: str, seed: int) -> np.ndarray:
     return image
 
 
+def _new(names: Sequence[str]) -> np.ndarray:
+    return np.flatnonzero([name not in STRAYS for name in names])
+
+
 def watermark(model: Model, label: str = "snail", count: int = 330) -> dict[str, float]:
     """How many images of other classes are taken for `label`: as drawn, and with the mark pasted.
 
+    `of_new_classes`: those of `with_mark` whose class training never showed with the mark.
     `recognised`: images of `label` without the mark.
     """
-    plain = _pixels(_drawn(others(label, count), (11,)))
+    names = others(label, count)
+    plain = _pixels(_drawn(names, (11,)))
     pasted = np.stack([scenes.watermark(image)[0] for image in plain])
     own = _pixels(_drawn([label] * (count // 3), (12,)))
     return {
         "taken_for_it": _share(model, plain, label),
         "taken_for_it_with_mark": _share(model, pasted, label),
+        "of_new_classes": _share(model, pasted[_new(names)], label),
         "recognised_without_mark": _share(model, own, label),
     }
 
@@ -101,12 +110,14 @@ def background(
         plans = _drawn(names, (seed,))
         return [p._replace(background=elsewhere[i % 7]) for i, p in enumerate(plans)]
 
-    rest = placed(others(label, count), 13)
+    names = others(label, count)
+    rest = placed(names, 13)
     there = [p._replace(background=kind) for p in rest]
     own = placed([label] * (count // 3), 14)
     return {
         "taken_for_it": _share(model, _pixels(rest), label),
         "taken_for_it_there": _share(model, _pixels(there), label),
+        "of_new_classes": _share(model, _pixels([there[i] for i in _new(names)]), label),
         "recognised_elsewhere": _share(model, _pixels(own), label),
     }
 
