@@ -146,13 +146,15 @@ def lines(run: Run, one: Explained) -> Iterator[str]:
 
 def warnings(run: Run, one: Explained) -> Iterator[str]:
     """Beside how many guides Eq. 8 or the ratio does not guide."""
+    import jax.numpy as jnp
+
     from jaxattr import losses
 
     if run.question.loss not in ("relative", "ratio"):
         return
     for pair, beside in zip(one.asked, one.guided, strict=True):
         guiding = [
-            bool(losses.is_guiding(logits, pair.target, int(other)))
+            bool(losses.is_guiding(jnp.asarray(logits), pair.target, int(other)))
             for logits, other in zip(beside.result.logits, beside.against, strict=True)
         ]
         if not all(guiding):
