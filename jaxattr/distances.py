@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from jaxattr.errors import JaxattrError
 
 Pixels = UInt8[np.ndarray, "height width channel"]
+Other = UInt8[np.ndarray, "other_height other_width other_channel"]
 
 
 class Distances(NamedTuple):
@@ -27,7 +28,7 @@ class Distances(NamedTuple):
     """Share of pixels in which any channel differs."""
 
 
-def distances(first: Pixels, second: Pixels) -> Distances:
+def distances(first: Pixels, second: Other) -> Distances:
     """All of `Distances` between two pictures.
 
     Raises:

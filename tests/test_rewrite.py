@@ -266,7 +266,7 @@ def test_ten_steps_of_a_loop_in_torch(tmp_path):
     )
     network.eval().requires_grad_(False).save_pretrained(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
-    old, new, linf, rate = 2, 5, 6.0, 40.0
+    old, new, linf, rate = 2, 5, 4.0, 200.0
 
     original = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
     change = torch.zeros_like(original, requires_grad=True)
