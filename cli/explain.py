@@ -19,6 +19,7 @@ METHODS = (
     "complete",
     "cp_lrp",
     "dix",
+    "finer_cam",
     "grad_cam",
     "grad_eclip",
     "gradient_rollout",

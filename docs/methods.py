@@ -30,7 +30,8 @@ Every method but the paper's three, which published no code, was compared with i
 code, or with a package that people trust in its place (captum, pytorch-grad-cam), on small random
 models: to 1e-8 of the largest entry where the vectors are in float64, to 1e-4 where they are in
 float32 (2e-3 for XGrad-CAM and 5e-4 for CP-LRP with gamma 0, which are badly conditioned).
-`tests/golden_table.py` lists which options make which published variant. Maps are compared raw:
+`tests/golden_table.py` lists which options make which published variant. Finer-CAM has no vectors:
+its loss was compared with the published formula. Maps are compared raw:
 most publications then cut off the negative part, enlarge, and scale each map to 0..1, in that order
 or another; that is left to `jaxattr.heatmap`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sharing import QUICK, shared
 import jaxattr.methods
 from jaxattr import losses
 from jaxattr.methods import METHODS
+from jaxattr.vit import initialize
 
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 TRACES: Counter[str] = Counter()
@@ -177,3 +179,54 @@ def test_strict_keeps_the_mistakes_apart(name, options, tiny_model, tiny_images)
         for these in (mended, options | {"strict": True})
     )
     assert np.abs(right - wrong).max() > 1e-3 * np.abs(right).max()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": 1, "heads": 1, "class_token": False, "pooling": "mean"},
+        {"layers": 2, "distilled": True},
+    ],
+    ids=["one layer and head, no class token", "distilled"],
+)
+def test_other_networks(change, tiny_config, monkeypatch) -> None:
+    """Nothing depends on the sizes, the prefix tokens or what the head reads."""
+    config = replace(tiny_config, **change)
+    model = jax.eval_shape(lambda: initialize(config, jax.random.key(0)))
+    image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
+    monkeypatch.setitem(globals(), "TRACES", Counter())
+    monkeypatch.setitem(globals(), "REFUSED", {})
+    with shared():
+        maps = jax.eval_shape(every, model, image, losses.target_logit(1))
+    assert not REFUSED
+    assert {one.shape for one in maps.values()} == {config.grid}
+    assert set(maps) == set(METHODS)
+
+
+def test_finer_cam_is_grad_cam_of_its_loss(tiny_model, tiny_images) -> None:
+    """The published formula by hand; against nothing, and against one class, it is known."""
+    finer, plain = METHODS["finer_cam"].function, METHODS["grad_cam"].function
+    loss = losses.target_logit(1)
+
+    def run(model, image):
+        logits = model.forward(image)[0]
+        nearest = jnp.argsort(jnp.abs(logits - logits[1]))
+
+        def by_hand(logits):
+            weights = [jax.nn.softmax(logits)[nearest[i]] for i in (1, 2, 3)]
+            terms = [w * (logits[1] - logits[nearest[i + 1]]) for i, w in enumerate(weights)]
+            return sum(terms) / (sum(weights) + 1e-9)
+
+        return (
+            (finer(model, image, loss), plain(model, image, by_hand)),
+            (finer(model, image, loss, alpha=0.0), plain(model, image, loss)),
+            (
+                finer(model, image, loss, comparisons=(1,)),
+                plain(model, image, lambda logits: logits[1] - logits[nearest[1]]),
+            ),
+        )
+
+    with shared():
+        pairs = jax.jit(run, compiler_options=QUICK)(tiny_model, tiny_images[0])
+    for found, wanted in pairs:
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())

@@ -13,6 +13,7 @@ from jaxattr.methods.bi_token import bi_token as bi_token
 from jaxattr.methods.complete import complete as complete
 from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
 from jaxattr.methods.dix import dix as dix
+from jaxattr.methods.finer_cam import finer_cam as finer_cam
 from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
@@ -46,6 +47,7 @@ _ROWS = (
     ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),
     ("hires_cam", hires_cam, True, True, "tokens", "1F + 1B", "Draelos and Carin 2020"),
     ("xgrad_cam", xgrad_cam, True, True, "tokens", "1F + 1B", "Fu et al. 2020"),
+    ("finer_cam", finer_cam, True, True, "tokens", "1F + 1B", "Zhang et al. 2025"),
     ("legrad", legrad, False, True, "attention", "1F + 1B", "Bousselham et al. 2024"),
     ("grad_eclip", grad_eclip, True, True, "context", "1F + 1b", "Zhao et al. 2024"),
     ("tam", tam, False, True, "attention", "21F + 20b", "Yuan et al. 2021"),
