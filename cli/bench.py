@@ -24,7 +24,7 @@ def bench() -> None:
     "--methods",
     multiple=True,
     type=click.Choice(METHODS),
-    help="Methods to score; all by default. Repeatable.",
+    help="Methods to score; by default those that cost at most 10 forward passes. Repeatable.",
 )
 @click.option(
     "-n",
@@ -99,7 +99,7 @@ def explanations(
         loaded,
         count=count,
         seed=seed,
-        methods=methods or METHODS,
+        methods=methods or benchmark.CHEAP,
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}

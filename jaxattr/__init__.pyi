@@ -1,9 +1,16 @@
+from . import budget as budget
+from . import details as details
+from . import distances as distances
 from . import gradients as gradients
+from . import guidance as guidance
+from . import guides as guides
 from . import images as images
 from . import labels as labels
 from . import losses as losses
 from . import methods as methods
+from . import rewrite as rewrite
 from . import scenes as scenes
+from . import transfer as transfer
 from .errors import CheckpointError as CheckpointError
 from .errors import DatasetError as DatasetError
 from .errors import ImageError as ImageError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.tree_util import Partial
 from jaxtyping import Float, Int32
 
@@ -104,16 +104,17 @@ def _explain(
     """Methods share what XLA finds equal: one forward pass, and one backward pass per loss."""
 
     def one(image: Image, label: Array, rival: Array):
+        logits = model.forward(image)[0]
+        other = jnp.where(rival < 0, strongest_rival(logits, label), rival)
+
         def maps(which: Array):
-            loss = Partial(_loss, label, rival, which)
+            loss = Partial(_loss, label, other, which)
             return {name: METHODS[name].function(model, image, loss) for name in methods}
 
-        return model.forward(image)[0], jax.vmap(maps)(jnp.arange(len(LOSSES)))
+        return logits, jax.vmap(maps)(jnp.arange(len(LOSSES)))
 
     return over_images(one, pictures, label, rival)
 
 
-def _loss(label: Array, rival: Array, which: Array, logits: Array) -> Array:
-    strongest = strongest_rival(lax.stop_gradient(logits), label)
-    other = jnp.where(rival < 0, strongest, rival)
+def _loss(label: Array, other: Array, which: Array, logits: Array) -> Array:
     return jnp.stack([logits[label], logits[label] - logits[other]])[which]
