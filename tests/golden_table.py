@@ -21,6 +21,7 @@ from golden_recipes import (
     convergence_delta,
     gammas,
     integrated,
+    last_gradient,
     method,
     of,
     pixels,
@@ -148,11 +149,7 @@ TABLE: tuple[tuple[str, Callable[..., Function]], ...] = (
     ),
     (
         r"aux/ig_last_attn_grad_steps(\d+)",
-        lambda config, steps: (
-            lambda model, image, loss, noise: integrated_last_gradient(
-                model, image, loss, int(steps)
-            )
-        ),
+        lambda config, steps: last_gradient(int(steps)),
     ),
     (r"aux/bi_head_weights", _fixed(bi_head_weights)),
     (r"aux/bi_token_norm_ratio", _fixed(bi_token_ratios)),
