@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from jaxattr.cli.explained import Explained, Photo, Run, Typical, panel, words
+from jaxattr.cli.explained import panel, words
 from jaxattr.cli.guides import Source, gather
+from jaxattr.cli.records import Explained, Photo, Run, Typical
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ def with_typical(
     known: dict[int, Bank | None] = {}
     for one in results:
         classes = dict.fromkeys(pair.target for pair in one.asked)
-        for class_ in classes if source is not None else ():
+        for class_ in classes:
             if class_ not in known:
                 known[class_] = _known(source, class_)
         found = {
@@ -35,8 +36,10 @@ def with_typical(
         yield one._replace(typical=found)
 
 
-def _known(source: Source, class_: int) -> Bank | None:
+def _known(source: Source | None, class_: int) -> Bank | None:
     """Some images of a class; `None` where there are none."""
+    if source is None:
+        return None
     if source.folder is not None and not (source.folder.targets == class_).any():
         return None
     return gather(source, class_, _TRIED, _TRIED)

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from jaxattr.cli import explaining, guides, options, output, scenes, targets
-from jaxattr.cli.explained import Run, answer, warnings, write
+from jaxattr.cli.explained import answer, warnings, write
 from jaxattr.cli.main import Failure
+from jaxattr.cli.records import Run
 
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
 METHODS = (

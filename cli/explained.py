@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jaxattr.cli import output, targets
+from jaxattr.cli.records import Explained, Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,68 +15,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jaxattr.figures import Panel
-    from jaxattr.guidance import Guided
-    from jaxattr.labels import LabelTable
-    from jaxattr.types import Model, Preprocessing
+    from jaxattr.types import Preprocessing
 
 # What the colours of a method without a sign mean; the others show where attention goes.
 _UNSIGNED = {"positive": "for {}", "absolute": "for or against {}"}
-
-
-class Photo(NamedTuple):
-    """A decoded image: the model's input, and what a person looks at."""
-
-    name: str
-    path: Path
-    array: np.ndarray
-    picture: np.ndarray
-
-
-class Run(NamedTuple):
-    """What one run holds fixed."""
-
-    model: Model
-    table: LabelTable
-    question: targets.Question
-    method: str
-    formats: tuple[str, ...]
-    folder: Path
-    drawing: dict[str, Any]
-    together: bool
-
-
-class Beside(NamedTuple):
-    """One class of a photo, explained beside its guides."""
-
-    result: Guided
-    """As NumPy arrays."""
-    against: np.ndarray
-    names: tuple[str, ...]
-    canvas: np.ndarray
-    """The photo and the first guide as the model sees them, 8-bit."""
-    alone: np.ndarray
-    """The map without a guide: what the class' logit says."""
-
-
-class Typical(NamedTuple):
-    """An image of a class, to be shown beside a map."""
-
-    pixels: np.ndarray
-    name: str
-
-
-class Explained(NamedTuple):
-    """One photo with its answer."""
-
-    photo: Photo
-    logits: np.ndarray
-    probabilities: np.ndarray
-    asked: list[targets.Asked]
-    maps: np.ndarray
-    guided: tuple[Beside, ...] = ()
-    """One for each asked, where `--guide` is given; `maps` are then the means over the guides."""
-    typical: dict[int, Typical] = {}  # noqa: RUF012  (never changed)
-    """Images of the classes of `--details`."""
 
 
 def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:

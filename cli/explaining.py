@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxattr.cli import output, targets
-from jaxattr.cli.explained import Explained, Photo, Run, visible
+from jaxattr.cli.explained import visible
+from jaxattr.cli.records import Explained, Photo, Run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxattr.cli import explaining, options, targets
-from jaxattr.cli.explained import Beside, Explained, Photo, Run, panel, words
+from jaxattr.cli.explained import panel, words
+from jaxattr.cli.records import Beside, Explained, Photo, Run
 
 if TYPE_CHECKING:
     import numpy as np

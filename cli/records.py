@@ -1,0 +1,71 @@
+"""What one `jaxattr explain` holds fixed, and what it finds out about each photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxattr.cli import targets
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxattr.guidance import Guided
+    from jaxattr.labels import LabelTable
+    from jaxattr.types import Model
+
+
+class Photo(NamedTuple):
+    """A decoded image: the model's input, and what a person looks at."""
+
+    name: str
+    path: Path
+    array: np.ndarray
+    picture: np.ndarray
+
+
+class Run(NamedTuple):
+    """What one run holds fixed."""
+
+    model: Model
+    table: LabelTable
+    question: targets.Question
+    method: str
+    formats: tuple[str, ...]
+    folder: Path
+    drawing: dict[str, Any]
+    together: bool
+
+
+class Beside(NamedTuple):
+    """One class of a photo, explained beside its guides."""
+
+    result: Guided
+    """As NumPy arrays."""
+    against: np.ndarray
+    names: tuple[str, ...]
+    canvas: np.ndarray
+    """The photo and the first guide as the model sees them, 8-bit."""
+    alone: np.ndarray
+    """The map without a guide: what the class' logit says."""
+
+
+class Typical(NamedTuple):
+    """An image of a class, to be shown beside a map."""
+
+    pixels: np.ndarray
+    name: str
+
+
+class Explained(NamedTuple):
+    """One photo with its answer."""
+
+    photo: Photo
+    logits: np.ndarray
+    probabilities: np.ndarray
+    asked: list[targets.Asked]
+    maps: np.ndarray
+    guided: tuple[Beside, ...] = ()
+    """One for each asked, where `--guide` is given; `maps` are then the means over the guides."""
+    typical: dict[int, Typical] = {}  # noqa: RUF012  (never changed)
+    """Images of the classes of `--details`."""
