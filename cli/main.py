@@ -131,8 +131,9 @@ class LazyGroup(click.Group):
 def main() -> None:
     """See why a Vision Transformer decided what it decided, and audit labelled images with it.
 
-    Results go to stdout, everything else to stderr. Exit code 0: done; 1: findings at or above
-    --fail-on; 2: wrong usage or an error, in one line. JAXATTR_DEBUG=1 shows the traceback.
+    Results go to stdout, everything else to stderr. Exit code 0: done; 1: audit has findings at or
+    above --fail-on, or rewrite did not reach the class; 2: wrong usage or an error, in one line.
+    JAXATTR_DEBUG=1 shows the traceback.
     """
 
 
