@@ -131,7 +131,8 @@ def torch_runners(name: str, folder: str, pixels: np.ndarray, steps: int) -> dic
     def transfer() -> None:
         leaves = [maps.clone().requires_grad_() for maps in start()]
         network.config._attn_implementation = "given"
-        for layer, maps in zip(network.vit.layers, leaves, strict=True):
+        layers: Any = network.vit.layers
+        for layer, maps in zip(layers, leaves, strict=True):
             layer.attention.given = maps
         optimizer = torch.optim.SGD(leaves, lr=RATE)
         for _ in range(steps):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxattr.labels import LabelTable
+    from jaxattr.transfer import Parameters
     from jaxattr.types import Model
 
 # The keys of `jaxattr.transfer.MAPS`, which a test holds equal: `--help` must not import jax.
@@ -108,7 +109,7 @@ def transfer(
     steps: int,
     every: int | None,
     direction: str,
-    parameters: str,
+    parameters: Parameters,
     optimizer: str,
     learning_rate: float,
     method: str,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxattr.strips import Film
+    from jaxattr.transfer import Parameters
     from jaxattr.types import Model
 
 
@@ -25,7 +26,7 @@ class Asked(NamedTuple):
     direction: str
     optimizer: str
     rate: float
-    parameters: str
+    parameters: Parameters
     method: str
 
 
@@ -80,7 +81,9 @@ def files(
         elif format in ("gif", "webp"):
             yield path, strips.animation(seen.film, format)  # type: ignore[arg-type]
         else:
-            yield path, figures.encode(strips.filmstrip(seen.film, **_words(asked, model)), format)
+            title, footer = _words(asked, model)
+            strip = strips.filmstrip(seen.film, title=title, footer=footer)
+            yield path, figures.encode(strip, format)
 
 
 def _csv(seen: Seen) -> bytes:
@@ -110,12 +113,10 @@ def _csv(seen: Seen) -> bytes:
     return file.getvalue().encode()
 
 
-def _words(asked: Asked, model: Model) -> dict[str, str]:
+def _words(asked: Asked, model: Model) -> tuple[str, str]:
     """The title and the footer of the filmstrip."""
     name = Path(model.name).name if Path(model.name).is_absolute() else model.name
     how = f"{asked.optimizer}, learning rate {asked.rate:g}, {asked.parameters} parameters"
     verb = {"raise": "raised", "lower": "lowered"}[asked.direction]
-    return {
-        "title": f"Attention transfer: the logit of the target is {verb}",
-        "footer": "  ·  ".join(filter(None, [name, f"method {asked.method}", how])),
-    }
+    title = f"Attention transfer: the logit of the target is {verb}"
+    return title, "  ·  ".join(filter(None, [name, f"method {asked.method}", how]))

@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     """Weight of `mean |d change / dx| + |d change / dy|`, grey levels a pixel, in the loss."""
     margin: Any = 1.0
     """Ends when the new class leads every other by this many logits; infinite: never early."""
-    mask: Bool[Array, "height width"] | None = None
+    mask: Bool[Array, "height width"] | Bool[np.ndarray, "height width"] | None = None
     """Where pixels may change; `None`: everywhere."""
 
 
@@ -126,14 +126,14 @@ def pose(
     limits: Limits = Limits(),  # noqa: B008
 ) -> Problem:
     """The problem that `start` and `advance` work on."""
-    numbers = (jnp.asarray(one, jnp.float32) for one in limits[:4])
     mask = None if limits.mask is None else jnp.asarray(limits.mask, bool)
+    linf, l2, variation, margin = (jnp.asarray(one, jnp.float32) for one in limits[:4])
     target = jnp.asarray(to, jnp.int32)
     return Problem(
         jnp.asarray(pixels),
         target,
         lead_of_others(target) if loss is None else loss,
-        Limits(*numbers, mask),
+        Limits(linf, l2, variation, margin, mask),
     )
 
 

@@ -66,7 +66,7 @@ def filmstrip(
         figure = _figure(width, height)
         _say(figure, 0.12, height - 0.28, title, size=11, weight="bold")
         pictures = overlays(film.photo, film.maps[chosen], palette, smooth)
-        for column, frame in enumerate(chosen):
+        for column, frame in enumerate(int(one) for one in chosen):
             x = left + column * (side + gap)
             most = f"step {film.steps[frame]}"
             _say(figure, x, height - top + 0.22, most, size=9, weight="bold")

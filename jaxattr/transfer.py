@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.core import Tracer
 from jaxtyping import Float, Int, Int32
 
 from jaxattr.errors import JaxattrError
@@ -110,7 +111,9 @@ def transfer(
 
     counts = jnp.diff(numbers, prepend=jnp.zeros((1,), jnp.int32))
     (last, _), frames = lax.scan(frame, (first, optimizer.init(first)), counts)
-    return Trajectory(numbers, *frames, _attention(last, parameters))
+    logits, maps, moved, row_error, negative = frames
+    attention = _attention(last, parameters)
+    return Trajectory(numbers, logits, maps, moved, row_error, negative, attention)
 
 
 def schedule(steps: int, every: int, frames: int | None = None) -> Int32[np.ndarray, "frame"]:
@@ -216,7 +219,7 @@ def _check(steps: Any, parameters: str, method: str) -> None:
         raise JaxattrError(f"unknown parameters {parameters!r}; choose raw or scores.")
     if method not in MAPS:
         raise JaxattrError(f"no map of {method!r} here; choose from {', '.join(MAPS)}.")
-    if isinstance(steps, jax.core.Tracer):
+    if isinstance(steps, Tracer):
         return
     numbers = np.asarray(steps)
     if not len(numbers) or numbers[0] < 0 or (np.diff(numbers) < 0).any():

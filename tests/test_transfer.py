@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def test_names_of_the_maps():
 
 @pytest.mark.parametrize("parameters", ["raw", "scores"])
 def test_the_logit_goes_where_it_is_sent(tiny_model, tiny_images, parameters):
-    run = jax.jit(partial(transfer, optimizer=FAST, parameters=parameters))
+    run: Any = jax.jit(partial(transfer, optimizer=FAST, parameters=parameters))
     steps, loss = schedule(6, 2), losses.target_logit(1)
     up = run(tiny_model, tiny_images[0], loss, steps, ascend=True)
     down = run(tiny_model, tiny_images[0], loss, steps, ascend=False)
@@ -102,7 +103,7 @@ def test_maps_of_several_classes_and_a_batch(tiny_model, tiny_images, compiled):
 
 
 def test_one_compilation_for_any_image_class_and_number_of_steps(tiny_model, tiny_images):
-    run = jax.jit(partial(transfer, optimizer=FAST))
+    run: Any = jax.jit(partial(transfer, optimizer=FAST))
     long = run(tiny_model, tiny_images[0], losses.target_logit(0), schedule(6, 1, 7))
     short = run(tiny_model, tiny_images[0], losses.target_logit(0), schedule(4, 2, 7))
     run(tiny_model, tiny_images[1], losses.target_logit(3), schedule(0, 1, 7))
@@ -131,7 +132,8 @@ def test_bad_arguments(tiny_model, tiny_images, call, message):
 
 def run_badly(model, image, steps=(0, 1), **options):
     # Past the annotations, which would refuse some of these first.
-    return transfer.__wrapped__(model, image, losses.target_logit(0), np.asarray(steps), **options)
+    checked: Any = transfer
+    return checked.__wrapped__(model, image, losses.target_logit(0), np.asarray(steps), **options)
 
 
 @pytest.mark.parity

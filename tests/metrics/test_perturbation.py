@@ -89,7 +89,8 @@ def test_equal_scores_are_taken_by_lot_and_not_from_the_top_left():
     assert (places[0, 3], places[0, 70], places[1, 3], places[1, 70]) == (0, 99, 99, 0)
     middle = [unit for unit in ties if unit not in (3, 70)]
     assert places[0].argsort()[1:-1].tolist() == places[1].argsort()[1:-1].tolist() == middle
-    assert perturbing.ranks(np.float32([0.0, -0.0]), np.array([1, 0])).tolist() == [[1, 0], [1, 0]]
+    zeros = np.array([0.0, -0.0], np.float32)
+    assert perturbing.ranks(zeros, np.array([1, 0])).tolist() == [[1, 0], [1, 0]]
 
 
 def test_a_map_with_nan_has_no_order():
