@@ -130,7 +130,7 @@ def test_own_parts_are_means_over_where_the_pixels_went(rule, side, proportion):
     known = np.isfinite(places[0][:, None] + places[1][None])
     values = np.where(known, canvas[rows[:, None], columns[None]], np.nan)
     tiles = values.reshape(grid[0], fine, grid[1], fine).transpose(0, 2, 1, 3).reshape(*grid, -1)
-    some = np.isfinite(tiles).any(axis=-1)
+    some = np.asarray(np.isfinite(tiles).any(axis=-1))
     expected = np.where(some, np.nanmean(np.where(some[..., None], tiles, 0), axis=-1), 0)
     found = own_part(canvas, size, layout=layout)
     np.testing.assert_allclose(found, expected, atol=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -152,7 +153,7 @@ def test_a_batch_is_its_images_each_with_its_own_end(tiny_model, photos, compile
 
 def test_going_on_is_the_same_as_going_through(tiny_model, photos):
     problem = pose(photos[2], other_class(tiny_model, photos[2]), None, Limits(margin=INFINITE))
-    run = jax.jit(advance)
+    run: Any = jax.jit(advance)
     state = start(problem)
     for until in (0, 3, 4, 9):
         state = run(tiny_model, problem, state, until)

@@ -14,7 +14,7 @@ from PIL import Image
 
 import jaxattr
 from jaxattr import images, losses
-from jaxattr.cli import options, rewriting
+from jaxattr.cli import options, rewriting, waiting
 from jaxattr.cli.main import main
 from jaxattr.distances import distances
 from jaxattr.methods import METHODS
@@ -163,7 +163,7 @@ def test_a_budget_too_small_says_how_close_it_came(run, models):
 def test_ctrl_c_keeps_the_best_picture(run, models, monkeypatch, search):
     _, new = classes(models["plain"])
     calls = []
-    real = rewriting.interruptible
+    real = waiting.interruptible
 
     def interrupt(function):
         calls.append(function)
