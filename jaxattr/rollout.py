@@ -27,7 +27,18 @@ def corrected(
     `f` keeps the positive part (Eq. 4, equal to GAE), all of it (Eq. 5), or its absolute value
     (Eq. 6) of the gradient.
     """
-    return with_residual((CORRECTIONS[kind](gradient) * attention).mean(axis=-3))
+    return with_residual(mean_product(CORRECTIONS[kind](gradient), attention))
+
+
+def mean_product(
+    first: Float[Array, "*layer head query token"], second: Float[Array, "*layer head query token"]
+) -> Float[Array, "*layer query token"]:
+    """`E_h(first ⊙ second)`, as a product of tensors.
+
+    jaxlib 0.10.2 to 0.11.0 compute `(first * second).mean(axis=-3)` wrongly on CPUs where one
+    of the two is batched and the other is not, as under a `vmap` over losses (jax-ml/jax#39103).
+    """
+    return jnp.einsum("...hqk,...hqk->...qk", first, second) / first.shape[-3]
 
 
 def with_residual(matrix: Float[Array, "*layer query token"]) -> Float[Array, "*layer query token"]:

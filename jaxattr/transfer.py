@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Int32
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import readout, to_map
 from jaxattr.nonlinear import at_least_float32, softmax
-from jaxattr.rollout import CORRECTIONS
+from jaxattr.rollout import CORRECTIONS, mean_product
 from jaxattr.types import Image, Loss, Model, Taps, ViTConfig
 from jaxattr.vit import forward
 
@@ -159,10 +159,12 @@ Weigh = Callable[[Array, Array], Array]
 """From one layer's attention and gradient, `[head, query, token]`, to what is rolled out."""
 MAPS: dict[str, Weigh | None] = {
     **{
-        kind: lambda attention, gradient, correct=correct: correct(gradient) * attention
+        kind: lambda attention, gradient, correct=correct: mean_product(
+            correct(gradient), attention
+        )
         for kind, correct in CORRECTIONS.items()
     },
-    "rollout": lambda attention, gradient: attention,
+    "rollout": lambda attention, gradient: attention.mean(axis=-3),
     "raw_attention": None,
 }
 """The methods that are functions of attention and gradient; `None`: the last layer alone."""
@@ -183,7 +185,7 @@ def _maps(
         if weigh is None:
             return to_map(config, readout(config).astype(attention.dtype) @ attention[-1].mean(0))
         (gradient,) = backward(jax.grad(loss)(logits))
-        matrices = jax.vmap(weigh)(attention, gradient).mean(axis=1)
+        matrices = weigh(attention, gradient)
         row = readout(config).astype(attention.dtype)
         for layer in range(config.layers - 1, -1, -1):
             row = row + row @ matrices[layer]

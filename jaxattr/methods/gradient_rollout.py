@@ -3,7 +3,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.rollout import discard, divide, with_residual
+from jaxattr.rollout import discard, divide, mean_product, with_residual
 from jaxattr.types import Image, Loss, Map, Model
 
 
@@ -33,7 +33,7 @@ def gradient_rollout(
     if strict:
         weighted = attention * gradient
         gradient = (weighted - attention * weighted.sum(axis=-1, keepdims=True))[::-1]
-    matrices = jnp.maximum((attention * gradient).mean(axis=1), 0)
+    matrices = jnp.maximum(mean_product(attention, gradient), 0)
     matrices = with_residual(discard(matrices, discard_ratio, protect_first=False))
     matrices = divide(matrices, by_column=strict)
     row = readout(model.config)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import readout, rollout_row, to_map, walk_back
-from jaxattr.rollout import CORRECTIONS
+from jaxattr.rollout import CORRECTIONS, mean_product
 from jaxattr.types import Image, Loss, Map, Model
 
 
@@ -38,7 +38,7 @@ def positive(
         raise ValueError(f"clamp is {clamp!r}; choose before or after (the mean over heads).")
 
     def fold(row: Array, attention: Array, gradient: Array) -> Array:
-        weighted = jnp.maximum((attention * gradient).mean(axis=0), 0)
+        weighted = jnp.maximum(mean_product(attention, gradient), 0)
         return row + row[: len(weighted)] @ weighted
 
     state = readout(model.config)
