@@ -17,6 +17,7 @@ from sharing import QUICK, shared
 import jaxattr.methods
 from jaxattr import losses
 from jaxattr.methods import METHODS
+from jaxattr.types import ViTConfig
 from jaxattr.vit import initialize
 
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
@@ -230,3 +231,20 @@ def test_finer_cam_is_grad_cam_of_its_loss(tiny_model, tiny_images) -> None:
         pairs = jax.jit(run, compiler_options=QUICK)(tiny_model, tiny_images[0])
     for found, wanted in pairs:
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+SHARED_ATTENTION = ("gradient_rollout", "positive")
+
+
+@pytest.mark.parametrize("name", SHARED_ATTENTION)
+def test_many_losses_at_once_equal_one_by_one(name) -> None:
+    """At a size where some XLA versions fuse a product of heads wrongly (jax-ml/jax#39103)."""
+    config = ViTConfig((96, 96), (8, 8), 32, 2, 4, 64, 5)
+    model = initialize(config, jax.random.key(0))
+    image = jax.random.normal(jax.random.key(1), (96, 96, 3))
+    function = METHODS[name].function
+    together = jax.jit(jax.vmap(function, in_axes=(None, None, 0)))
+    found = together(model, image, losses.target_logit(jnp.arange(2)))
+    for target, maps in enumerate(found):
+        alone = jax.jit(function)(model, image, losses.target_logit(target))
+        np.testing.assert_allclose(maps, alone, atol=1e-4 * np.abs(alone).max())

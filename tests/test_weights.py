@@ -130,15 +130,14 @@ def test_batches_of_the_recipe():
 
 def test_a_planted_shortcut_decides(entries):
     """Pasting the mark, or the background, moves other classes to the shortcut's, on few scenes."""
-    few = {"count": 66}
     for name, ask, moved in (
         ("watermark", causal.watermark, "taken_for_it_with_mark"),
         ("background", causal.background, "taken_for_it_there"),
     ):
-        reached = ask(jaxattr.load(f"scenes-{name}"), **few)
+        reached = ask(jaxattr.load(f"scenes-{name}"), count=66)
         stated = entries[f"scenes-{name}"][name]
         assert reached[moved] > max(stated[moved] - 0.2, reached["taken_for_it"] + 0.3)
-        twin = ask(jaxattr.load("scenes-clean-twin"), **few)
+        twin = ask(jaxattr.load("scenes-clean-twin"), count=66)
         assert twin[moved] < 0.1
 
 
