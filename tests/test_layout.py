@@ -42,6 +42,7 @@ LEVELS = {
     "details": 5,
     "guidance": 5,
     "guides": 5,
+    "grid": 5,
     "sheets": 5,
     "bench": 6,
     "cli": 7,
