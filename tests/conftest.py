@@ -11,6 +11,14 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Most of the tests' time is compiling tiny networks: half of it goes with little optimisation.
+# XLA reads this when the first array is made. Tests that run real networks compile with `FULL`.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
+FULL = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("JAXATTR_SHARED", ROOT.parent / "shared"))
 GOLDEN = Path(os.environ.get("JAXATTR_GOLDEN", SHARED / "golden"))

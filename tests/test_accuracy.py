@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import outside
+from conftest import FULL, outside
 
 import jaxattr
 from jaxattr.audit.dataset import index
@@ -24,7 +24,10 @@ def correct(model, root, preprocessing) -> tuple[int, int]:
     dataset = index(root, model.labels)
     files = [root / file for file in dataset.files]
     images = read_ahead(files, partial(preprocess, preprocessing=preprocessing))
-    predict = jax.jit(lambda m, x: over_images(lambda i: jaxattr.predict(m, i), x).argmax(axis=-1))
+    predict = jax.jit(
+        lambda m, x: over_images(lambda i: jaxattr.predict(m, i), x).argmax(axis=-1),
+        compiler_options=FULL,
+    )
     found = []
     for start in range(0, len(files), CHUNK):
         batch = np.stack([np.asarray(next(images)) for _ in files[start : start + CHUNK]])

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import FULL
 from sharing import QUICK, shared
 
 import jaxattr.methods
@@ -243,8 +244,8 @@ def test_many_losses_at_once_equal_one_by_one(name) -> None:
     model = initialize(config, jax.random.key(0))
     image = jax.random.normal(jax.random.key(1), (96, 96, 3))
     function = METHODS[name].function
-    together = jax.jit(jax.vmap(function, in_axes=(None, None, 0)))
+    together = jax.jit(jax.vmap(function, in_axes=(None, None, 0)), compiler_options=FULL)
     found = together(model, image, losses.target_logit(jnp.arange(2)))
     for target, maps in enumerate(found):
-        alone = jax.jit(function)(model, image, losses.target_logit(target))
+        alone = jax.jit(function, compiler_options=FULL)(model, image, losses.target_logit(target))
         np.testing.assert_allclose(maps, alone, atol=1e-4 * np.abs(alone).max())

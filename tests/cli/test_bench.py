@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 
@@ -23,6 +24,7 @@ from jaxattr.models import load
 
 GRID = (12, 12)
 COUNT = 6
+FEW = ("rollout", "complete", "absolute", "attn_lrp")
 
 
 def bench(*arguments):
@@ -32,7 +34,7 @@ def bench(*arguments):
 @pytest.fixture(scope="module")
 def results():
     lines = []
-    found = explanations.run(load("scenes"), count=COUNT, report=lines.append)
+    found = explanations.run(load("scenes"), count=COUNT, methods=FEW, report=lines.append)
     assert lines[0] == f"Drawing {COUNT} scenes: two objects"
     assert len(lines) == 9
     return found
@@ -121,15 +123,18 @@ def test_a_scene_is_one_unit_of_chance(asked):
     assert per_scene.tolist() == [0.0, *(2 * i + 0.5 for i in range(1, 20))]
 
 
-def test_a_run_scores_every_cheap_method_and_baseline(results):
-    cheap = explanations.CHEAP
-    assert {one.method for one in results} == {*cheap, "random map", "centred blob"}
-    assert set(cheap) == {name for name, one in METHODS.items() if one.forwards <= 10}
+def test_all_cheap_methods_are_scored_by_default():
+    assert set(explanations.CHEAP) == {name for name, one in METHODS.items() if one.forwards <= 10}
+    assert inspect.signature(explanations.run).parameters["methods"].default == explanations.CHEAP
+
+
+def test_a_run_scores_every_method_and_baseline(results):
+    assert {one.method for one in results} == {*FEW, "random map", "centred blob"}
     for one in results:
         if not np.isnan(one.value):
             assert one.low - 1e-12 <= one.value <= one.high + 1e-12, one
             assert 1 <= one.defined <= COUNT
-    for name, method in ((name, METHODS[name]) for name in cheap):
+    for name, method in ((name, METHODS[name]) for name in FEW):
         losses = {one.loss for one in pick(results, method=name, model="trained")}
         assert losses == ({"logit", "difference"} if method.target_dependent else {"any"})
         for model in ("trained", "random weights"):
@@ -154,7 +159,7 @@ def test_the_scores_tell_knowledge_from_chance(results):
 
 
 def test_the_same_seed_gives_the_same_scores(results):
-    again = explanations.run(load("scenes"), count=COUNT)
+    again = explanations.run(load("scenes"), count=COUNT, methods=FEW)
     for one, other in zip(again, results, strict=True):
         assert one[:5] == other[:5]
         np.testing.assert_array_equal(one[5:], other[5:])
@@ -187,7 +192,8 @@ def test_a_model_without_the_classes_is_refused(tiny_model):
 
 def test_the_command(tmp_path, results):
     picture = tmp_path / "scores.png"
-    done = bench("-n", str(COUNT), "--figure", str(picture))
+    few = [option for name in FEW for option in ("-m", name)]
+    done = bench("-n", str(COUNT), *few, "--figure", str(picture))
     assert done.exit_code == 0, done.stderr
     assert done.stdout == scores.text(results, "table", {}) + "\n"
     assert "Explaining 12 targets" in done.stderr
