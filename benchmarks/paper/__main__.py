@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxattr.cli import options, output
+from jaxattr.cli.main import Failure, describe
 
 if TYPE_CHECKING:
     from benchmarks.paper.lab import Drawn, Lab
@@ -59,16 +60,24 @@ def main(names: tuple[str, ...], folder: Path, **given: Any) -> None:
       python -m benchmarks.paper fig5 fig6 --model vit-tiny --images photos/
       python -m benchmarks.paper all --model vit-tiny --images photos/ --labelled photos/imagenet/
     """
-    output.make_folder(folder)
-    options.prepare_jax(given["dtype"])
-    lab = _lab(folder, given)
-    for name in FIGURES if "all" in names else dict.fromkeys(names):
-        began = time.perf_counter()
-        drawn = import_module(f"benchmarks.paper.{name}").draw(lab)
-        paths = write(lab, name, drawn)
-        click.echo(f"{name} ({time.perf_counter() - began:.0f} s): {', '.join(paths)}")
-        for key, value in drawn.summary.items():
-            click.echo(f"  {key}: {value}")
+    try:
+        output.make_folder(folder)
+        options.prepare_jax(given["dtype"])
+        lab = _lab(folder, given)
+        for name in FIGURES if "all" in names else dict.fromkeys(names):
+            _make(lab, name)
+    except (ValueError, OSError) as error:
+        raise Failure(describe(error)) from None
+
+
+def _make(lab: Lab, name: str) -> None:
+    """One figure: its files, and the few numbers of its claim on stdout."""
+    began = time.perf_counter()
+    drawn = import_module(f"benchmarks.paper.{name}").draw(lab)
+    paths = write(lab, name, drawn)
+    click.echo(f"{name} ({time.perf_counter() - began:.0f} s): {', '.join(paths)}")
+    for key, value in drawn.summary.items():
+        click.echo(f"  {key}: {value}")
 
 
 def write(lab: Lab, name: str, drawn: Drawn) -> list[str]:

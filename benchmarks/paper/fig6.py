@@ -75,6 +75,7 @@ def _row(lab: Lab, subject: subjects.Subject, place: int, found: Any) -> dict[st
         "moved": round(100 * float(found.moved[-1].mean()), 2),
     }
     for when, frame in (("before", 0), ("after", -1)):
+        row[f"logit_{when}"] = round(float(found.logits[frame, subject.classes[place]]), 3)
         own, other = found.maps[frame].astype(np.float64)
         for key, one, region in (
             ("target_map_on_target", own, target),

@@ -41,9 +41,8 @@ def summarize(rows: list[dict], methods: tuple[str, ...]) -> dict[str, float]:
         if kind != "positive":
             summary[f"{kind}: sign right on the object, %"] = 100 * shared.mean(right, "right")
             summary[f"{kind}: balance on the object"] = shared.mean(mine, "balance")
-            summary[f"{kind}: patches of the object positive, %"] = shared.mean(
-                mine, "positive_patches"
-            )
+            for key, where in (("positive_patches", "object"), ("positive_elsewhere", "rest")):
+                summary[f"{kind}: patches of the {where} positive, %"] = shared.mean(mine, key)
         summary[f"{kind}: positive evidence on the object, %"] = shared.mean(
             mine, "positive_on_object"
         )

@@ -45,7 +45,8 @@ def draw(lab: Lab) -> Drawn:
             one = found.mean.astype(np.float64)
             measured = shared.on_object(one, subject.regions[0])
             rows.append({"image": subject.name, "method": f"guided, {loss}", **measured})
-            words = f"for {name}", f"against {name}" if loss == "logit" else f"for {lab.short(class_)}"
+            negative = f"against {name}" if loss == "logit" else f"for {lab.short(class_)}"
+            words = f"for {name}", negative
             if loss == "logit":
                 canvas = stitch(subject.photo.array, array)
                 picture = images.denormalize(np.asarray(canvas), lab.model.preprocessing)

@@ -99,6 +99,7 @@ def on_object(one: np.ndarray, region: np.ndarray) -> dict[str, float]:
     return {
         "balance": round(balance(one, region), 3),
         "positive_patches": percent((one[covered] > 0).mean()) if covered.any() else float("nan"),
+        "positive_elsewhere": percent((one[~covered] > 0).mean()),
         "positive_on_object": percent(metrics.positive_share(one, region)),
         "all_on_object": percent(metrics.absolute_share(one, region)),
         "area": percent(region.mean()),

@@ -85,8 +85,8 @@ class Subject(NamedTuple):
     photo: Photo
     classes: tuple[int, ...]
     regions: np.ndarray
-    """`[class, row, column]`: the share of each patch that shows the class; of `alike` `[part, ...]`:
-    each place of the part by which the classes differ, none where it is not known."""
+    """`[class, row, column]`: the share of each patch that shows the class. Of `alike`, instead:
+    `[part, row, column]`, each place of the part by which the classes differ, none if unknown."""
 
     @property
     def name(self) -> str:
