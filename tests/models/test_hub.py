@@ -19,8 +19,10 @@ from jaxattr.types import ViTConfig
 from jaxattr.vit import initialize
 
 # One process for several loads: JAX takes seconds to import. Prints what came of each.
+# The client tries again five times; without its waits in between, of up to 8 seconds.
 SCRIPT = """
-import json, sys
+import json, sys, time
+time.sleep = lambda seconds: None
 import jaxattr
 results = []
 for source, revision in json.loads(sys.argv[1]):
