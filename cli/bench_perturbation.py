@@ -66,6 +66,7 @@ class Fractions(click.ParamType):
     "--methods",
     multiple=True,
     type=click.Choice(METHODS),
+    metavar="METHOD",
     default=("complete", "positive"),
     show_default=True,
     help="Repeatable. Raw attention and a random map are always there.",

@@ -8,12 +8,12 @@ import click
 
 from jaxattr.cli import explaining, guides, options, output, scenes, targets
 from jaxattr.cli.explained import answer, warnings, write
-from jaxattr.cli.main import Failure
 from jaxattr.cli.records import Run
 
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
 METHODS = (
     "absolute",
+    "attention_flow",
     "attn_lrp",
     "bi_head",
     "bi_token",
@@ -32,11 +32,14 @@ METHODS = (
     "lrp",
     "positive",
     "raw_attention",
+    "rise",
     "rollout",
     "saliency",
     "smooth_grad",
     "t_attr",
     "tam",
+    "tis",
+    "vit_cx",
     "xgrad_cam",
 )
 FORMATS = ("png", "svg", "pdf", "json", "npz")
@@ -65,7 +68,12 @@ _CHUNK = 8
 )
 @guides.guide_options
 @click.option(
-    "--method", type=click.Choice(METHODS), default="complete", show_default=True, help="Method."
+    "--method",
+    type=click.Choice(METHODS),
+    metavar="METHOD",
+    default="complete",
+    show_default=True,
+    help="One of `jaxattr methods`.",
 )
 @click.option(
     "-o",
@@ -178,17 +186,4 @@ def explain(
         click.echo(("\n" if number else "") + answer(run, one))
         for path in write(run, one):
             click.echo(f"  {path}")
-    _report(bad, len(found))
-
-
-def _report(bad: list[Exception], count: int) -> None:
-    """End with exit code 2 where images were skipped; all others are done by now."""
-    if not bad:
-        return
-    if len(bad) > 1:
-        for error in bad:
-            options.warn(str(error))
-    rest = f" {count - len(bad)} of {count} images are done." if count > 1 else ""
-    names = ", ".join(str(error).partition(": ")[0] for error in bad)
-    reason = str(bad[0]) if len(bad) == 1 else f"{len(bad)} images could not be explained: {names}"
-    raise Failure(f"{reason}.{rest}")
+    explaining.finish(bad, len(found))

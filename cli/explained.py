@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxattr.cli import output, targets
-from jaxattr.cli.records import Explained, Run
+from jaxattr.cli.records import Explained, Run, model_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,10 +179,7 @@ def words(run: Run, one: Explained) -> dict[str, str]:
     """The title of the photo and the footer of the figure."""
     best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
     most = ", ".join(f"{run.table.short(i)} {one.probabilities[i]:.2f}" for i in best)
-    name = run.model.name
-    # A picture that is passed on need not tell where on this disk the model lies.
-    name = Path(name).name if Path(name).is_absolute() else name
-    parts = [name, f"method {run.method}", f"loss {run.question.loss}"]
+    parts = [model_name(run.model), f"method {run.method}", f"loss {run.question.loss}"]
     return {
         "title": one.photo.path.name,
         "detail": f"most probable: {most}",

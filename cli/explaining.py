@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import output, targets
+from jaxattr.cli import options, output, targets
 from jaxattr.cli.explained import visible
+from jaxattr.cli.main import Failure
 from jaxattr.cli.records import Explained, Photo, Run
 
 if TYPE_CHECKING:
@@ -101,3 +102,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
     powers = np.exp(logits - logits.max())
     return powers / powers.sum()
+
+
+def finish(bad: list[Exception], count: int) -> None:
+    """End with exit code 2 where images were skipped; all others are done by now."""
+    if not bad:
+        return
+    if len(bad) > 1:
+        for error in bad:
+            options.warn(str(error))
+    rest = f" {count - len(bad)} of {count} images are done." if count > 1 else ""
+    names = ", ".join(str(error).partition(": ")[0] for error in bad)
+    reason = str(bad[0]) if len(bad) == 1 else f"{len(bad)} images could not be explained: {names}"
+    raise Failure(f"{reason}.{rest}")

@@ -37,10 +37,20 @@ COMMANDS = {
         "Measure the library's claims where the truth is known.",
         "what is finished stays: perturbation goes on there, other benchmarks start again",
     ),
+    "compare": Entry(
+        "jaxattr.cli.compare",
+        "Show every method's map of the same photos side by side.",
+        "nothing was written",
+    ),
     "explain": Entry(
         "jaxattr.cli.explain",
         "Show what in a photo speaks for a class, and what against it.",
         "files written so far are complete",
+    ),
+    "methods": Entry(
+        "jaxattr.cli.methods",
+        "List the attribution methods, with what they cost and where they come from.",
+        "nothing was changed",
     ),
     "rewrite": Entry(
         "jaxattr.cli.rewrite",

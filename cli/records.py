@@ -69,3 +69,8 @@ class Explained(NamedTuple):
     """One for each asked, where `--guide` is given; `maps` are then the means over the guides."""
     typical: dict[int, Typical] = {}  # noqa: RUF012  (never changed)
     """Images of the classes of `--details`."""
+
+
+def model_name(model: Model) -> str:
+    """A picture that is passed on need not tell where on this disk the model lies."""
+    return Path(model.name).name if Path(model.name).is_absolute() else model.name

@@ -76,7 +76,12 @@ FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
     help="The default is the paper's.",
 )
 @click.option(
-    "--method", type=click.Choice(METHODS), default="complete", show_default=True, help="Map drawn."
+    "--method",
+    type=click.Choice(METHODS),
+    metavar="METHOD",
+    default="complete",
+    show_default=True,
+    help="Whose maps are drawn; one of `jaxattr methods`.",
 )
 @click.option(
     "-o",

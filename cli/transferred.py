@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxattr.cli import output
+from jaxattr.cli.records import model_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,8 +116,7 @@ def _csv(seen: Seen) -> bytes:
 
 def _words(asked: Asked, model: Model) -> tuple[str, str]:
     """The title and the footer of the filmstrip."""
-    name = Path(model.name).name if Path(model.name).is_absolute() else model.name
     how = f"{asked.optimizer}, learning rate {asked.rate:g}, {asked.parameters} parameters"
     verb = {"raise": "raised", "lower": "lowered"}[asked.direction]
     title = f"Attention transfer: the logit of the target is {verb}"
-    return title, "  ·  ".join(filter(None, [name, f"method {asked.method}", how]))
+    return title, "  ·  ".join(filter(None, [model_name(model), f"method {asked.method}", how]))

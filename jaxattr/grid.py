@@ -50,7 +50,7 @@ def grid(
     alpha: float | int | None = None,
     smooth: bool = True,
 ) -> Figure:
-    """Draw each method's map of each photo; after `per_band` methods a new band begins below.
+    """Draw each method's map of each photo; at most `per_band` methods stand in one band.
 
     Each map is divided by its own `max|S|`, because methods have no common scale: colours compare
     places within a map. Methods without a sign take the palette `sequential`.
@@ -60,7 +60,7 @@ def grid(
         ValueError: a map holds NaN or infinity.
     """
     _check(rows, columns, per_band)
-    count = min(per_band, len(columns))
+    count = -(-len(columns) // -(-len(columns) // per_band))  # bands of equal width
     bands = [columns[i : i + count] for i in range(0, len(columns), count)]
     tall = [_SIDE * _ratio(row.photo) for row in rows]
     band = _HEAD + sum(tall) + len(rows) * _LINE

@@ -80,9 +80,12 @@ def discard(
     if not 0 <= ratio < 1:
         raise ValueError(f"discard_ratio is {ratio}; give a share from 0 to below 1.")
     *stack, query, token = matrices.shape
+    count = int(query * token * ratio)
+    if count == 0:
+        return matrices
     flat = matrices.reshape(*stack, query * token)
     ranks = jnp.argsort(jnp.argsort(flat, axis=-1), axis=-1)
-    kept = ranks >= int(query * token * ratio)
+    kept = ranks >= count
     if protect_first:
         kept |= jnp.arange(query * token) == 0
     return jnp.where(kept, flat, jnp.zeros_like(flat)).reshape(matrices.shape)

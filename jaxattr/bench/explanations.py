@@ -15,7 +15,7 @@ from jaxattr.bench import trials as asking
 from jaxattr.bench.maps import LOSSES
 from jaxattr.bench.trials import Trials
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import METHODS
+from jaxattr.methods import CHEAP, METHODS
 from jaxattr.types import Model
 from jaxattr.vit import initialize
 
@@ -44,8 +44,6 @@ MEASURES = {
 }
 """What is measured on which scenes, in the order of the tables."""
 SEEN = "two objects, both recognised"
-CHEAP = tuple(name for name, method in METHODS.items() if method.forwards <= 10)
-"""The methods that are scored by default; the others take 7 to 70 times as long."""
 
 
 class Score(NamedTuple):

@@ -19,7 +19,7 @@ from jaxattr.cli import scores
 from jaxattr.cli.main import main
 from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.figures import encode
-from jaxattr.methods import METHODS
+from jaxattr.methods import CHEAP, METHODS
 from jaxattr.models import load
 
 GRID = (12, 12)
@@ -124,8 +124,8 @@ def test_a_scene_is_one_unit_of_chance(asked):
 
 
 def test_all_cheap_methods_are_scored_by_default():
-    assert set(explanations.CHEAP) == {name for name, one in METHODS.items() if one.forwards <= 10}
-    assert inspect.signature(explanations.run).parameters["methods"].default == explanations.CHEAP
+    assert set(CHEAP) == {name for name, one in METHODS.items() if one.forwards <= 10}
+    assert inspect.signature(explanations.run).parameters["methods"].default == CHEAP
 
 
 def test_a_run_scores_every_method_and_baseline(results):

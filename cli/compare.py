@@ -1,0 +1,229 @@
+"""`jaxattr compare`: every method's map of the same photos, side by side (paper, Fig. 13)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaxattr.cli import comparing, options, output, scenes, targets
+from jaxattr.cli.explain import FORMATS, METHODS
+from jaxattr.cli.explaining import finish
+from jaxattr.cli.records import model_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxattr.cli.comparing import Answer, Case
+    from jaxattr.labels import LabelTable
+    from jaxattr.types import Model
+
+_GROUPS = ("cheap", "all")
+
+
+@click.command()
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
+)
+@options.model_options
+@click.option(
+    "-m",
+    "--methods",
+    multiple=True,
+    type=click.Choice((*_GROUPS, *METHODS)),
+    default=("cheap",),
+    show_default=True,
+    metavar="METHOD",
+    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
+    "Repeatable; drawn in this order.",
+)
+@click.option(
+    "-t",
+    "--target",
+    multiple=True,
+    default=("top1",),
+    show_default=True,
+    help="Class to explain: label, wnid, index, or topN for the N most probable. Repeatable.",
+)
+@click.option("--against", help="Class to set the target against, or `rival`: the strongest other.")
+@click.option(
+    "--loss",
+    type=click.Choice(targets.LOSSES),
+    help="As for explain.  [default: logit; with --against: difference]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="jaxattr-compare",
+    show_default=True,
+    help="Folder for the files, named compare.<format>.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    multiple=True,
+    default=("png",),
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="A picture, or all raw maps with their times. Repeatable.",
+)
+@click.option(
+    "--colors",
+    type=click.Choice(["diverging", "paper"]),
+    default="diverging",
+    show_default=True,
+    help="Of signed maps: orange and blue, or the paper's red and blue.",
+)
+@click.option("--patches", is_flag=True, help="Draw the patches as squares, not smoothed.")
+@options.quiet_option
+def compare(
+    images: tuple[Path, ...],
+    model: str,
+    revision: str | None,
+    dtype: str,
+    image_size: int | tuple[int, int] | None,
+    methods: tuple[str, ...],
+    target: tuple[str, ...],
+    against: str | None,
+    loss: str | None,
+    folder: Path,
+    formats: tuple[str, ...],
+    colors: str,
+    patches: bool,
+    quiet: bool,
+) -> None:
+    """Show every method's map of the same photos side by side.
+
+    The paper's Fig. 13: one row per photo and class, one column per method. Methods have no common scale, so each map is
+    divided by its own largest absolute value: compare places, not strengths. Methods without a sign
+    are drawn in one hue. Printed is what a map costs, compiled and as a multiple of one forward
+    pass, and how many maps are the same everywhere and say nothing.
+
+    \b
+    Examples:
+      jaxattr compare scenes -t top2
+      jaxattr compare el1.png catdog.png --model vit-base --methods all
+      jaxattr compare el1.png --model vit-base -t zebra --against rival -m complete -m attn_lrp
+      jaxattr compare photos/ --model vit-base -m cheap -m tis --format npz --format png
+    """
+    found = scenes.draw_named(output.find_images(images), folder / "scenes")
+    output.make_folder(folder)
+    options.prepare_jax(dtype)
+    from jaxattr.labels import LabelTable
+    from jaxattr.models import load
+
+    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    table = LabelTable(loaded.labels, loaded.config.classes)
+    question = targets.question(target, against, loss, table)
+    chosen = _methods(methods)
+    options.note(options.describe_model(loaded), quiet=quiet)
+    bad: list[Exception] = []
+    given = comparing.cases(loaded, question, found, bad)
+    if given:
+
+        def report(name: str, number: int) -> None:
+            options.note(f"[{number + 1}/{len(chosen)}] {name}", quiet=quiet)
+
+        answers = comparing.compare(loaded, given, chosen, question.loss, report)
+        click.echo(_table(loaded, given, answers))
+        for answer in answers:
+            for index in answer.constant():
+                options.warn(
+                    f"{answer.method}: the map of {given[index].title(table)} is the same "
+                    "everywhere; it says nothing."
+                )
+        drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
+        for format in dict.fromkeys(formats):
+            path = folder / f"compare.{format}"
+            if format in ("json", "npz"):
+                content = _content(loaded, table, question.loss, given, answers)
+                data = output.as_json(content) if format == "json" else output.as_npz(content)
+            else:
+                from jaxattr import figures
+
+                drawn = _figure(loaded, table, question.loss, given, answers, drawing)
+                data = figures.encode(drawn, format)
+            output.write(path, data)
+            click.echo(f"  {path}")
+    elif not bad:
+        options.warn("every class asked for is the one it is set against; nothing is drawn.")
+    finish(bad, len(found))
+
+
+def _methods(names: tuple[str, ...]) -> list[str]:
+    """Names and groups as names, each once."""
+    from jaxattr.methods import CHEAP
+    from jaxattr.methods import METHODS as EVERY
+
+    groups = {"cheap": CHEAP, "all": tuple(EVERY)}
+    return list(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
+
+
+def _table(model: Model, given: list[Case], answers: list[Answer]) -> str:
+    from jaxattr.methods import METHODS
+
+    forward = comparing.forward_seconds(model, given[0])
+    rows = [
+        (
+            answer.method,
+            "yes" if METHODS[answer.method].signed else "no",
+            METHODS[answer.method].cost,
+            f"{1000 * answer.seconds:.1f}",
+            f"{answer.seconds / forward:.1f}",
+            f"{answer.compiling:.1f}",
+            str(len(answer.constant()) or "-"),
+        )
+        for answer in answers
+    ]
+    header = ("method", "signed", "cost", "ms a map", "x forward", "compiling, s", "constant")
+    return output.table(header, rows, left=3)
+
+
+def _figure(
+    model: Model,
+    table: LabelTable,
+    loss: str,
+    given: list[Case],
+    answers: list[Answer],
+    drawing: dict[str, Any],
+) -> Figure:
+    from jaxattr.grid import Column, grid
+    from jaxattr.methods import METHODS
+
+    columns = [
+        Column(
+            answer.method,
+            list(answer.maps),
+            METHODS[answer.method].signed,
+            f"{1000 * answer.seconds:.0f} ms a map",
+        )
+        for answer in answers
+    ]
+    footer = f"{model_name(model)}  ·  loss {loss}"
+    return grid(comparing.rows(given, table), columns, footer=footer, **drawing)
+
+
+def _content(
+    model: Model, table: LabelTable, loss: str, given: list[Case], answers: list[Answer]
+) -> dict[str, Any]:
+    """All maps `[method, case, row, column]`; no other class is -1."""
+    import numpy as np
+
+    return {
+        "model": model.name,
+        "loss": loss,
+        "methods": [answer.method for answer in answers],
+        "images": [str(case.photo.path) for case in given],
+        "classes": [table.short(case.asked.target) for case in given],
+        "class_indices": np.array([case.asked.target for case in given], np.int32),
+        "against_indices": np.array(
+            [-1 if case.asked.against is None else case.asked.against for case in given], np.int32
+        ),
+        "maps": np.stack([np.asarray(answer.maps, np.float64) for answer in answers]),
+        "seconds": [answer.seconds for answer in answers],
+        "compiling_seconds": [answer.compiling for answer in answers],
+    }

@@ -1,0 +1,133 @@
+"""What `jaxattr compare` computes: each method's maps of each photo and class, in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxattr.cli import explaining, targets
+from jaxattr.cli.waiting import interruptible
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxattr.cli.records import Photo
+    from jaxattr.grid import Row
+    from jaxattr.labels import LabelTable
+    from jaxattr.types import Model
+
+
+class Case(NamedTuple):
+    """A photo and what is asked of it: one row of the picture."""
+
+    photo: Photo
+    logits: np.ndarray
+    probability: float
+    asked: targets.Asked
+
+    def title(self, table: LabelTable) -> str:
+        """The photo's name, the class with its probability, and the class it is set against."""
+        target, against = self.asked
+        other = "" if against is None else f" against {table.short(against)}"
+        return f"{self.photo.path.name}: {table.short(target)} ({self.probability:.2f}){other}"
+
+
+class Answer(NamedTuple):
+    """One method's maps of all cases."""
+
+    method: str
+    maps: np.ndarray
+    """`[case, row, column]`."""
+    compiling: float
+    seconds: float
+    """Of one map, once compiled: the median over the cases."""
+
+    def constant(self) -> list[int]:
+        """The cases whose map is the same everywhere: it says nothing."""
+        return [i for i, one in enumerate(self.maps) if one.min() == one.max()]
+
+
+def cases(
+    model: Model, question: targets.Question, paths: list[Path], bad: list[Exception]
+) -> list[Case]:
+    """All photos that can be decoded, with their classes; `bad` takes the errors of the others."""
+    import jax
+    import numpy as np
+
+    forward, found = jax.jit(explaining.classify), []
+    for photos in explaining.chunks(model, paths, 1, bad):
+        (photo,) = photos
+        logits = np.asarray(forward(model, photo.array[None]))[0].astype(np.float64)
+        probabilities = explaining.softmax(logits)
+        for asked in targets.ask(question, logits):
+            found.append(Case(photo, logits, float(probabilities[asked.target]), asked))
+    return found
+
+
+def compare(
+    model: Model,
+    given: Sequence[Case],
+    methods: Sequence[str],
+    loss: str,
+    report: Callable[[str, int], None],
+) -> list[Answer]:
+    """Every method's maps; `report` is told the name and number of each before it starts."""
+    answers = []
+    for number, name in enumerate(methods):
+        report(name, number)
+        answers.append(interruptible(lambda name=name: _answer(model, given, name, loss)))
+    return answers
+
+
+def _answer(model: Model, given: Sequence[Case], name: str, loss: str) -> Answer:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxattr.methods import METHODS
+
+    build = targets.loss(loss)
+
+    def one(model: Model, image: Any, first: Any, second: Any) -> Any:
+        return METHODS[name].function(model, image, build(first, second))
+
+    def arguments(case: Case) -> tuple[Any, ...]:
+        target, against = case.asked
+        classes = jnp.int32(target), jnp.int32(0 if against is None else against)
+        return model, jnp.asarray(case.photo.array), *classes
+
+    began = time.perf_counter()
+    run = jax.jit(one).lower(*arguments(given[0])).compile()
+    compiling, maps, seconds = time.perf_counter() - began, [], []
+    for case in given:
+        values = arguments(case)
+        began = time.perf_counter()
+        maps.append(np.asarray(run(*values)))
+        seconds.append(time.perf_counter() - began)
+    return Answer(name, np.stack(maps), compiling, float(np.median(seconds)))
+
+
+def forward_seconds(model: Model, case: Case) -> float:
+    """What one forward pass costs, for the ratio: the median of five."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    image = jnp.asarray(case.photo.array)
+    run = jax.jit(lambda model, image: model.forward(image)[0])
+    run(model, image).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        run(model, image).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def rows(given: Sequence[Case], table: LabelTable) -> list[Row]:
+    """The rows of the picture."""
+    from jaxattr.grid import Row
+
+    return [Row(case.photo.picture, case.title(table)) for case in given]

@@ -1,0 +1,136 @@
+"""`jaxattr compare`: maps against the library called by hand, files, words, bad input."""
+
+from __future__ import annotations
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from jaxattr import images, losses
+from jaxattr.cli import compare as command
+from jaxattr.cli import options
+from jaxattr.cli.main import main
+from jaxattr.methods import CHEAP, METHODS
+from jaxattr.models import native
+from jaxattr.types import Model, Preprocessing
+
+LABELS = ("red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
+FEW = ("complete", "rollout")
+
+
+@pytest.fixture(scope="module")
+def files(tiny_model, tmp_path_factory):
+    """A model file and two photos."""
+    folder = tmp_path_factory.mktemp("compare")
+    model = Model(tiny_model.parameters, tiny_model.config, LABELS, Preprocessing((8, 12)), "tiny")
+    native.save(model, folder / "model.safetensors")
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        pixels = random.integers(0, 256, (20, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder, model
+
+
+@pytest.fixture
+def run(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "prepare_jax", lambda dtype="float32": None)
+    monkeypatch.chdir(tmp_path)
+    folder, _ = files
+
+    def run(*arguments, methods=FEW):
+        few = [word for name in methods for word in ("-m", name)]
+        words = ["compare", "--model", str(folder / "model.safetensors"), *few]
+        return CliRunner().invoke(main, [*words, *map(str, arguments)])
+
+    return run
+
+
+def test_maps_are_those_of_the_library(run, files, tmp_path):
+    folder, model = files
+    done = run(folder / "a.png", folder / "b.png", "-t", "lynx", "-t", "wolf", "--against", "3",
+               "-f", "npz", "-f", "json", "-f", "svg")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = np.load(tmp_path / "jaxattr-compare" / "compare.npz")
+    assert found["methods"].tolist() == list(FEW)
+    assert found["classes"].tolist() == ["lynx", "wolf"] * 2
+    assert found["against_indices"].tolist() == [3] * 4
+    for place, name in enumerate(FEW):
+        for row, (photo, class_) in enumerate((p, c) for p in "ab" for c in (2, 1)):
+            image = jnp.asarray(images.preprocess(folder / f"{photo}.png", model.preprocessing))
+            wanted = METHODS[name].function(model, image, losses.difference(class_, 3))
+            got = found["maps"][place, row]
+            np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-5 * np.abs(wanted).max())
+    content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
+    np.testing.assert_array_equal(content["maps"], found["maps"])
+    assert all(one > 0 for one in content["seconds"] + content["compiling_seconds"])
+
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:4] == ["method", "signed", "cost", "ms"]
+    rows = [line.split()[:3] for line in lines[1:3]]
+    assert rows == [["complete", "yes", "1F"], ["rollout", "no", "1F"]]
+    drawn = (tmp_path / "jaxattr-compare" / "compare.svg").read_text()
+    assert "a.png: lynx (" in drawn
+    assert "against brown bear" in drawn
+
+
+def test_groups_of_methods_are_their_members_once():
+    assert command._methods(("cheap",)) == list(CHEAP)
+    assert command._methods(("all",)) == list(METHODS)
+    assert command._methods(("tis", "cheap", "tis")) == ["tis", *CHEAP]
+
+
+def test_a_constant_map_is_told_and_drawn(run, files, monkeypatch):
+    folder, _ = files
+    flat = METHODS["rollout"]._replace(
+        function=lambda model, image, loss: jnp.zeros(model.config.grid)
+    )
+    monkeypatch.setitem(METHODS, "rollout", flat)
+    done = run(folder / "a.png", "-t", "lynx")
+    assert done.exit_code == 0, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("Warning"))
+    assert line.startswith("Warning: rollout: the map of a.png: lynx (")
+    assert line.endswith("is the same everywhere; it says nothing.")
+    assert done.stdout.splitlines()[2].split()[-1] == "1"
+
+
+def test_the_rival_is_each_photos_own(run, files, tmp_path):
+    folder, _ = files
+    done = run(folder / "a.png", "-t", "top2", "--against", "rival", "-f", "json", "-q")
+    assert done.exit_code == 0
+    assert done.stderr == ""
+    content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
+    assert content["class_indices"] == content["against_indices"][::-1]
+    assert len(set(content["class_indices"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing.png",), "missing.png"),
+        (("a.png", "-t", "tiger"), "tiger"),
+        (("a.png", "-m", "nonsense"), "'nonsense' is not one of"),
+        (("a.png", "--loss", "ratio"), "add --against"),
+        (("a.png", "-t", "lynx", "--against", "lynx"), "the same class, lynx"),
+    ],
+)
+def test_bad_input_is_one_line(run, files, arguments, message, monkeypatch):
+    folder, _ = files
+    monkeypatch.chdir(folder)
+    done = run(*arguments, "-o", str(folder / "out"))
+    assert done.exit_code == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_photo_among_good_ones_ends_in_2_with_the_others_done(run, files, tmp_path):
+    folder, _ = files
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    done = run(folder / "a.png", tmp_path / "bad.jpg")
+    assert done.exit_code == 2
+    assert "bad.jpg" in done.stderr.splitlines()[-1]
+    assert "1 of 2 images are done" in done.stderr
+    assert (tmp_path / "jaxattr-compare" / "compare.png").is_file()
