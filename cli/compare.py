@@ -98,10 +98,10 @@ def compare(
 ) -> None:
     """Show every method's map of the same photos side by side.
 
-    The paper's Fig. 13: one row per photo and class, one column per method. Methods have no common scale, so each map is
-    divided by its own largest absolute value: compare places, not strengths. Methods without a sign
-    are drawn in one hue. Printed is what a map costs, compiled and as a multiple of one forward
-    pass, and how many maps are the same everywhere and say nothing.
+    The paper's Fig. 13: one row per photo and class, one column per method. Methods have no common
+    scale, so each map is divided by its own largest absolute value: compare places, not strengths.
+    Methods without a sign are drawn in one hue. Printed is what a map costs, compiled and as a
+    multiple of one forward pass, and how many maps are the same everywhere and say nothing.
 
     \b
     Examples:
