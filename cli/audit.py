@@ -120,7 +120,7 @@ def audit(
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
     receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype)
     ledger = open_ledger(output, receipt)
-    done = receipt.count - _left(ledger)
+    done = receipt.count - images_left(ledger)
     if done:
         note(f"Going on with the ledger in {output}: {done} images are done.", quiet=quiet)
     with progress_bar(receipt.count, done, quiet=quiet) as advance:
@@ -230,7 +230,8 @@ def _inside(folder: Path) -> Path:
     return inner if (folder / "truth.parquet").is_file() and inner.is_dir() else folder
 
 
-def _left(ledger: Ledger) -> int:
+def images_left(ledger: Ledger) -> int:
+    """How many images are not in the ledger yet."""
     size, count = ledger.receipt.shard_size, ledger.receipt.count
     return sum(min(size, count - number * size) for number in ledger.missing())
 

@@ -25,9 +25,7 @@ def bench() -> None:
     "--methods",
     multiple=True,
     type=click.Choice(METHODS),
-    metavar="METHOD",
-    help="Methods to score, of `jaxattr methods`; by default those that cost at most 10 forward "
-    "passes. Repeatable.",
+    help="Methods to score; by default those that cost at most 10 forward passes. Repeatable.",
 )
 @click.option(
     "-n",
@@ -94,7 +92,6 @@ def explanations(
     output.check_figure(figure)
     options.prepare_jax(dtype)
     from jaxattr.bench import explanations as benchmark
-    from jaxattr.methods import CHEAP
     from jaxattr.models import load
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
@@ -103,7 +100,7 @@ def explanations(
         loaded,
         count=count,
         seed=seed,
-        methods=methods or CHEAP,
+        methods=methods or benchmark.CHEAP,
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCENES = Path("scenes")
 _DRAWN = 4
 # The embedded model has learned from smaller seeds.
-_HELD_OUT = 10**6 + 9
+HELD_OUT = 10**6 + 9
 
 EPILOG = """\b
 Defects (NAME is a class; SHARE is 0.12 or 12%):
@@ -123,7 +123,7 @@ def draw_named(images: list[Path], folder: Path) -> list[Path]:
     output.make_folder(folder)
     drawn = []
     for number in range(_DRAWN):
-        scene, data = draw((_HELD_OUT, number), 2), BytesIO()
+        scene, data = draw((HELD_OUT, number), 2), BytesIO()
         Image.fromarray(scene.image).save(data, "PNG")
         drawn.append(folder / f"{output.slug(' '.join(scene.classes))}.png")
         output.write(drawn[-1], data.getvalue())

@@ -48,13 +48,16 @@ def tabulate(
     return table
 
 
-def fit_table(table: Float[np.ndarray, "image temperature"], classes: int) -> Calibration:
+def fit_table(
+    table: Float[np.ndarray, "image temperature"], classes: int, *, noise: bool = True
+) -> Calibration:
     """Temperature T and label noise ε by maximum likelihood, `Σ log((1-ε) p_s(T) + ε/K)`.
 
     `p_s` is the probability of the given label at temperature T. The two must be fitted together:
     with ε fixed at zero a few wrong labels flatten every posterior, and with T alone uniform noise
     is reported as contamination everywhere. Started from little and from much noise; the better
-    optimum is taken. Nothing is fitted to fewer than two classes or to no images.
+    optimum is taken. Nothing is fitted to fewer than two classes or to no images. Without `noise`
+    ε stays at its floor of 1 %: what that does to the alarms is measured in `docs/audit.md`.
     """
     if classes < 2 or len(table) == 0:
         return Calibration(1.0, NOISE_FLOOR, 0.0, 0.0)
@@ -63,23 +66,24 @@ def fit_table(table: Float[np.ndarray, "image temperature"], classes: int) -> Ca
     slope = spline.derivative()
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
-        log_p, noise = spline(point[0]), point[1]
+        log_p, rate = spline(point[0]), point[1]
         p = np.exp(log_p)
-        total = (1 - noise) * p + noise / classes
-        by_temperature = (1 - noise) * p * slope(point[0]) / total
+        total = (1 - rate) * p + rate / classes
+        by_temperature = (1 - rate) * p * slope(point[0]) / total
         by_noise = (1 / classes - p) / total
         gradient = -np.array([by_temperature.mean(), by_noise.mean()])
         return float(-np.log(total).mean()), gradient
 
-    bounds = [(grid[0], grid[-1]), (1e-6, 0.999)]
+    range_ = (1e-6, 0.999) if noise else (NOISE_FLOOR, NOISE_FLOOR)
+    bounds = [(grid[0], grid[-1]), range_]
     options = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 500}
     fits = [
         optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        for start in (np.array([0.0, 0.02]), np.array([0.0, 0.5]))
+        for start in (np.array([0.0, 0.02]), np.array([0.0, 0.5]))[: 2 if noise else 1]
     ]
     best = min(fits, key=lambda fit: float(fit.fun))
-    noise = float(best.x[1])
-    return Calibration(float(np.exp(best.x[0])), max(NOISE_FLOOR, noise), noise, float(best.fun))
+    found = float(best.x[1])
+    return Calibration(float(np.exp(best.x[0])), max(NOISE_FLOOR, found), found, float(best.fun))
 
 
 def fit_temperature(

@@ -15,6 +15,7 @@ from jaxattr.gradients import over_images, readout, to_map, walk_back
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.rollout import CORRECTIONS
 from jaxattr.types import Image, Logits, Map, Model
+from jaxattr.vit import ViT, apply, apply_block, check_image, read_queries
 
 
 class Evidence(NamedTuple):
@@ -52,6 +53,34 @@ def evidence_batch(
 ) -> Evidence:
     """`evidence` of a batch, compiled once per batch size."""
     return over_images(partial(evidence, model), images, labels)
+
+
+class Glance(NamedTuple):
+    """The columns of `Evidence` that are no maps."""
+
+    logits: Logits
+    feature: Float[Array, "hidden"]
+    rival: Int[Array, ""]
+
+
+def glance(model: Model, image: Image, label: Int[Array, ""]) -> Glance:
+    """`evidence` without maps: one forward pass."""
+    check_image(model.config, image)
+    x = apply(model, ViT.embed, image)
+    for layer in range(model.config.layers):
+        x, _ = apply_block(model, layer, x, queries=read_queries(model.config, layer))
+    features = apply(model, ViT.features, x)
+    logits = apply(model, ViT.classify, features)
+    feature = at_least_float32(features.mean(axis=0))
+    return Glance(logits, feature, strongest_rival(logits, label))
+
+
+@jax.jit
+def glance_batch(
+    model: Model, images: Float[Array, "batch height width channel"], labels: Int[Array, "batch"]
+) -> Glance:
+    """`glance` of a batch, compiled once per batch size."""
+    return over_images(partial(glance, model), images, labels)
 
 
 def strongest_rival(logits: Logits, label: Int[Array, ""]) -> Int[Array, ""]:

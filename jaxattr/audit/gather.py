@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,13 @@ import numpy as np
 
 from jaxattr import images
 from jaxattr.audit.dataset import Dataset
-from jaxattr.audit.evidence import Evidence, evidence_batch
+from jaxattr.audit.evidence import Evidence, Glance, evidence_batch, glance_batch
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
 from jaxattr.errors import ImageError
 from jaxattr.types import Model, Preprocessing
 
 Row = dict[str, Any]
+_Look = Callable[[jax.Array, jax.Array], Evidence | Glance]
 
 
 class Decoded(NamedTuple):
@@ -62,6 +64,7 @@ def gather(
     batch_size: int | None = None,
     workers: int | None = None,
     strict: bool = False,
+    maps: bool = True,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Write every shard that the ledger lacks.
@@ -70,6 +73,8 @@ def gather(
         batch_size: images handed to the device at once; the ledger does not depend on it.
         workers: decoding threads.
         strict: raise on the first unreadable image, instead of noting it in the ledger.
+        maps: explain, too; else the maps stay null and an image costs one forward pass. Say so in
+            the receipt's settings, for this changes the ledger.
         progress: called with the number of images of each finished batch.
 
     Raises:
@@ -77,7 +82,8 @@ def gather(
     """
     size = batch_size or default_batch_size()
     missing = ledger.missing()
-    rows = _explained(model, dataset, _indices(ledger, missing), size, workers, strict, progress)
+    look = partial(evidence_batch if maps else glance_batch, model)
+    rows = _seen(model, look, dataset, _indices(ledger, missing), size, workers, strict, progress)
     for number in missing:
         ledger.write(number, list(islice(rows, len(_members(ledger, number)))))
 
@@ -106,8 +112,9 @@ def _indices(ledger: Ledger, missing: list[int]) -> list[int]:
     return [index for number in missing for index in _members(ledger, number)]
 
 
-def _explained(
+def _seen(
     model: Model,
+    look: _Look,
     dataset: Dataset,
     indices: list[int],
     size: int,
@@ -123,7 +130,7 @@ def _explained(
     # Twice a batch ahead: one on the device, one being filled.
     stream = images.read_ahead(indices, decode, workers=workers, ahead=2 * size)
     rows: list[tuple[Row, Decoded | None]] = []
-    pending: tuple[list[tuple[Row, Decoded | None]], Evidence | None] | None = None
+    pending: tuple[list[tuple[Row, Decoded | None]], Evidence | Glance | None] | None = None
     waiting = 0
     for index, result in zip(indices, stream, strict=True):
         row: Row = {"index": index, "file": dataset.files[index], "error": ""}
@@ -136,7 +143,7 @@ def _explained(
             rows.append((row, result))
             waiting += 1
         if waiting == size or index == indices[-1]:
-            launched = rows, _launch(model, rows, size)
+            launched = rows, _launch(look, rows, size)
             if pending is not None:
                 yield from _finish(*pending, progress)
             pending, rows, waiting = launched, [], 0
@@ -144,7 +151,9 @@ def _explained(
         yield from _finish(*pending, progress)
 
 
-def _launch(model: Model, rows: list[tuple[Row, Decoded | None]], size: int) -> Evidence | None:
+def _launch(
+    look: _Look, rows: list[tuple[Row, Decoded | None]], size: int
+) -> Evidence | Glance | None:
     """Start a batch on the device, filled up to its compiled size with its own first image."""
     good = [(row, decoded) for row, decoded in rows if decoded is not None]
     if not good:
@@ -154,12 +163,12 @@ def _launch(model: Model, rows: list[tuple[Row, Decoded | None]], size: int) -> 
     fill = size - len(good)
     batch = np.concatenate([batch, np.repeat(batch[:1], fill, axis=0)])
     labels = np.concatenate([labels, np.repeat(labels[:1], fill)])
-    return evidence_batch(model, jax.numpy.asarray(batch), jax.numpy.asarray(labels))
+    return look(jax.numpy.asarray(batch), jax.numpy.asarray(labels))
 
 
 def _finish(
     rows: list[tuple[Row, Decoded | None]],
-    evidence: Evidence | None,
+    evidence: Evidence | Glance | None,
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
     values = jax.tree.map(np.asarray, evidence)
@@ -174,7 +183,7 @@ def _finish(
     progress(len(rows))
 
 
-def _columns(one: Evidence, decoded: Decoded) -> Row:
+def _columns(one: Evidence | Glance, decoded: Decoded) -> Row:
     columns: Row = {
         "sha256": decoded.sha256,
         "thumbnail": decoded.thumbnail,
@@ -183,7 +192,7 @@ def _columns(one: Evidence, decoded: Decoded) -> Row:
         "logits": one.logits.astype(np.float32),
         "feature": one.feature.astype(np.float32),
     }
-    for name in MAPS:
+    for name in MAPS if isinstance(one, Evidence) else ():
         values, scale = pack(np.asarray(getattr(one, name), np.float64).ravel())
         columns[name], columns[name.replace("map", "scale")] = values, scale
     return columns

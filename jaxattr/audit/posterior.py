@@ -9,6 +9,7 @@ tests is K(K-1).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
@@ -80,8 +81,30 @@ def once(function: Callable[[Ledger], Result]) -> Callable[[Ledger], Result]:
     return remembered
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a posterior is made of: everything, unless a benchmark asks what a part is worth."""
+
+    model: bool = True
+    """The model's own logits."""
+    discriminant: bool = True
+    """The linear discriminant on the class-token feature, where every class has enough images."""
+    temperature: bool = True
+    """Temperatures fitted to the labels; else 1, and label noise at its floor."""
+    noise: bool = True
+    """The rate of uniform label noise fitted, too; else at its floor."""
+
+
+ALL = Recipe()
+
+
 @once
 def posterior(ledger: Ledger) -> Posterior:
+    """The posterior that findings use, remembered on the ledger: `fit_posterior` of everything."""
+    return fit_posterior(ledger)
+
+
+def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     """Calibrate the ledger's logits and keep every image's label and best rivals.
 
     Four passes: labels; feature sums; the temperatures of model and discriminant, then of their
@@ -91,10 +114,11 @@ def posterior(ledger: Ledger) -> Posterior:
     classes, label = np.unique(small["label"], return_inverse=True)
     counts = np.bincount(label, minlength=len(classes))
     fold = cal.folds(label)
-    use = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
+    enough = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
+    use = enough and recipe.discriminant
     reader = _Reader(ledger, classes, label, fold)
     discriminant = _discriminant(reader) if use else None
-    model, final, scores = _calibrated(reader, discriminant)
+    model, final, scores = _calibrated(reader, discriminant, recipe)
     kept = min(KEPT, max(len(classes) - 1, 0))
     result = Posterior(
         classes=classes,
@@ -144,13 +168,13 @@ _Scores = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _calibrated(
-    reader: _Reader, discriminant: cal.Discriminant | None
+    reader: _Reader, discriminant: cal.Discriminant | None, recipe: Recipe
 ) -> tuple[cal.Calibration, cal.Calibration, _Scores]:
     def own(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return logits
 
     if discriminant is None:
-        (model,) = _fit(reader, own)
+        (model,) = _fit(reader, recipe, own)
         return model, model, own
 
     def other(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
@@ -159,20 +183,27 @@ def _calibrated(
     def both(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return cal.combine(logits, other(at, logits, feature), temperatures)
 
-    model, linear = _fit(reader, own, other)
+    model, linear = _fit(reader, recipe, own, other)
+    if not recipe.model:
+        return model, linear, other
     temperatures = (model.temperature, linear.temperature)
-    (final,) = _fit(reader, both)
+    (final,) = _fit(reader, recipe, both)
     return model, final, both
 
 
-def _fit(reader: _Reader, *scores: _Scores) -> list[cal.Calibration]:
+def _fit(reader: _Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibration]:
     every = max(1, -(-len(reader.label) // CALIBRATED_ON))
     nothing = np.zeros((0, len(cal.TEMPERATURES)))  # of a folder in which nothing can be read
     tables: list[list[np.ndarray]] = [[nothing] for _ in scores]
     for at, logits, feature in reader.chunks(every):
-        for table, score in zip(tables, scores, strict=True):
-            table.append(cal.tabulate(score(at, logits, feature), reader.label[at]))
-    return [cal.fit_table(np.concatenate(table), len(reader.classes)) for table in tables]
+        for table, one in zip(tables, scores, strict=True):
+            table.append(cal.tabulate(one(at, logits, feature), reader.label[at]))
+    classes = len(reader.classes)
+    fits = [
+        cal.fit_table(np.concatenate(table), classes, noise=recipe.noise and recipe.temperature)
+        for table in tables
+    ]
+    return fits if recipe.temperature else [fit._replace(temperature=1.0) for fit in fits]
 
 
 def _keep(result: Posterior, at: np.ndarray, logits: np.ndarray, p: np.ndarray) -> None:

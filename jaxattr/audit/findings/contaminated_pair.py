@@ -54,11 +54,15 @@ def contaminated_pair(ledger: Ledger) -> list[Finding]:
 
 @once
 def pair_tests(ledger: Ledger) -> Tests:
+    """`compare_pairs` of the ledger's posterior, remembered on the ledger."""
+    return compare_pairs(posterior(ledger))
+
+
+def compare_pairs(of: Posterior) -> Tests:
     """Test all K(K-1) ordered pairs of the classes present; see `statistics.stepwise`.
 
     Pairs of a class that fails the gate are not tested, but still counted among the tests.
     """
-    of = posterior(ledger)
     classes = len(of.classes)
     p, rate, statistic = np.ones((classes, classes)), *np.zeros((2, classes, classes))
     chains: list[tuple[int, int, st.Folder, np.ndarray, st.Shares]] = []

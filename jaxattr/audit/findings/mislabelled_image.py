@@ -19,7 +19,9 @@ SURE = float(np.log(19))
 """Calibrated log-odds of rival against label, 95 : 5, for `medium`."""
 
 
-class _Suspect(NamedTuple):
+class Suspect(NamedTuple):
+    """An image whose label the model contradicts, or that an accepted pair flags."""
+
     position: int
     log_odds: float
     rival: int
@@ -42,12 +44,12 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     passes for right labels as often, and would hide known errors (`docs/audit.md`).
     """
     of = posterior(ledger)
-    suspects = _suspects(ledger)
-    listed = suspects[:LISTED]
+    ranked = suspects(ledger)
+    listed = ranked[:LISTED]
     maps = _maps(ledger, [suspect.position for suspect in listed])
     found = localisation.localise(maps, ledger.receipt.grid)
     names = LabelTable(ledger.receipt.labels)
-    counts = {"of": len(suspects), "omitted": len(suspects) - len(listed)}
+    counts = {"of": len(ranked), "omitted": len(ranked) - len(listed)}
     return [
         _finding(of, names, suspect, found, i, {"rank": i + 1, **counts})
         for i, suspect in enumerate(listed)
@@ -55,7 +57,7 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
 
 
 @once
-def _suspects(ledger: Ledger) -> list[_Suspect]:
+def suspects(ledger: Ledger) -> list[Suspect]:
     """Contradicted or flagged images of classes that pass the gate: flagged first, by score."""
     of = posterior(ledger)
     known = testable(of)
@@ -64,7 +66,7 @@ def _suspects(ledger: Ledger) -> list[_Suspect]:
         for position, membership in zip(pair.members, pair.memberships, strict=True):
             if membership > flagged.get(position, (pair, 0.0))[1]:
                 flagged[position] = (pair, membership)
-    suspects, start = [], 0
+    found, start = [], 0
     for shard in ledger.iterate("logits", "label", "rival"):
         rows = np.arange(len(shard["label"]))
         logits = shard["logits"].astype(np.float64)
@@ -74,11 +76,9 @@ def _suspects(ledger: Ledger) -> list[_Suspect]:
             if position in flagged or (margin[row] > 0 and known[of.label[position]]):
                 pair, membership = flagged.get(position, (None, 0.0))
                 odds = float(margin[row]) / of.model.temperature
-                suspects.append(
-                    _Suspect(position, odds, int(shard["rival"][row]), pair, membership)
-                )
+                found.append(Suspect(position, odds, int(shard["rival"][row]), pair, membership))
         start += len(rows)
-    return sorted(suspects, key=lambda one: (one.pair is None, -one.log_odds, one.position))
+    return sorted(found, key=lambda one: (one.pair is None, -one.log_odds, one.position))
 
 
 def _maps(ledger: Ledger, positions: list[int]) -> np.ndarray:
@@ -99,7 +99,7 @@ def _maps(ledger: Ledger, positions: list[int]) -> np.ndarray:
 def _finding(
     of: Posterior,
     names: LabelTable,
-    suspect: _Suspect,
+    suspect: Suspect,
     found: localisation.Localised,
     i: int,
     counts: dict[str, int],
@@ -145,7 +145,7 @@ def _finding(
     )
 
 
-def _status(names: LabelTable, suspect: _Suspect, first: str, probability: float) -> str:
+def _status(names: LabelTable, suspect: Suspect, first: str, probability: float) -> str:
     rival = names.short(suspect.rival)
     odds = f"The model puts {rival} against {first} at {_odds(probability)}."
     if suspect.pair is None:
