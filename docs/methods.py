@@ -14,7 +14,7 @@ Every method is one pure function in a file of its own, `method(model, image, lo
 from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,
 never scaled for display. Batches are `vmap` or `jaxattr.over_images`; several losses of one image
 are a `vmap` over the loss and share one forward pass. F is a forward pass, B a backward pass, b one
-of a single block.
+of a single block, S the solution of a problem of network flow for each token.
 
 | method | signed | depends on the target | derivative with respect to | cost | source |
 |---|---|---|---|---|---|

@@ -171,11 +171,12 @@ class Method(NamedTuple):
     differentiates: str
     """The tap whose gradient is taken, or `"nothing"`."""
     cost: str
-    """In forwards (F) and backwards (B) per image, as `21F + 20b`; b goes back one block only."""
+    """In forwards (F) and backwards (B) per image, as `21F + 20b`; b goes back one block only, S
+    solves one problem of network flow for each token."""
     source: str
 
     @property
     def forwards(self) -> int:
-        """The cost in forward passes: a backward pass counts as two, one of a block as none."""
+        """In forward passes: a backward pass counts as 2, one of a block as 0, S as 100."""
         parts = [part.strip() for part in self.cost.split("+")]
-        return sum(int(part[:-1]) * {"F": 1, "B": 2, "b": 0}[part[-1]] for part in parts)
+        return sum(int(part[:-1]) * {"F": 1, "B": 2, "b": 0, "S": 100}[part[-1]] for part in parts)

@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import golden_draws
 import golden_table
 import jax
 import jax.numpy as jnp
@@ -204,9 +205,7 @@ def maps(path: Path, dtype: str) -> dict[str, np.ndarray]:
     with jax.enable_x64(dtype == "float64"), shared():
         images = reference.tensors["pixel_values"].transpose(0, 2, 3, 1).astype(dtype)
         targets = reference.tensors["targets"]
-        noise = np.zeros((*targets.shape, 1))
-        if "smoothgrad/noise" in reference.tensors:
-            noise = reference.tensors["smoothgrad/noise"].transpose(0, 1, 2, 4, 5, 3)
+        draws = golden_draws.draws(reference.tensors, dtype)
 
         def one(model: Model, image: Any, target: Any, noise: Any) -> dict[str, Any]:
             loss = losses.target_logit(target)
@@ -215,7 +214,7 @@ def maps(path: Path, dtype: str) -> dict[str, np.ndarray]:
         over_targets = jax.vmap(one, in_axes=(None, None, 0, 0))
         over_images = jax.vmap(over_targets, in_axes=(None, 0, 0, 0))
         function = jax.jit(over_images, compiler_options=QUICK)
-        found = function(reference.model(dtype), images, targets, noise.astype(dtype))
+        found = function(reference.model(dtype), images, targets, draws)
         return {name: np.asarray(value) for name, value in found.items()}
 
 

@@ -1,4 +1,7 @@
-"""The methods, and what they are made of, as functions of a model, an image, a loss and noise."""
+"""The methods, and what they are made of, as functions of a model, an image, a loss and draws.
+
+`noise` are the authors' random draws by the part of a key that names them: `{"rise": {...}, ...}`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxattr import relevance
-from jaxattr.gradients import attention_gradients
+from jaxattr.flow import max_flows
+from jaxattr.gradients import attention_gradients, readout
 from jaxattr.methods import METHODS
 from jaxattr.methods.bi_head import _head_weights
 from jaxattr.methods.bi_token import _ratios
+from jaxattr.methods.rise import _pixels as rise_pixels
+from jaxattr.methods.tis import _kept_scores
+from jaxattr.methods.vit_cx import _activation, _masks
+from jaxattr.methods.vit_cx import _pixels as vit_cx_pixels
+from jaxattr.rollout import with_residual
 from jaxattr.sites import (
     image_gradient,
     in_float64,
@@ -24,18 +33,63 @@ from jaxattr.types import ViTConfig
 from jaxattr.vit import forward
 
 Function = Callable[..., Any]
+CHUNK = 8
 
 
-def of(name: str, *, cut: bool = False, **options: Any) -> Function:
+def of(name: str, *, cut: bool = False, drawn: str = "", **options: Any) -> Function:
     """A method's map as a row of patches, its negative part cut off where the vector's is."""
 
     def run(model: Any, image: Any, loss: Any, noise: Any) -> Any:
-        given = options | ({"noise": noise} if name == "smooth_grad" else {})
+        given = options | (noise[drawn] if drawn else {})
         values = METHODS[name].function(model, image, loss, **given).reshape(-1)
         return jnp.maximum(values, 0) if cut else values
 
     run.__name__ = name
     return run
+
+
+def rise(drawn: str, *, patches: bool) -> Function:
+    """RISE with the file's masks; their probability is not known when it is compiled."""
+
+    def run(model: Any, image: Any, loss: Any, noise: Any) -> Any:
+        draws = dict(noise[drawn])
+        share = draws.pop("p1")
+        if patches:
+            found = METHODS["rise"].function(
+                model, image, loss, probability=1.0, chunk_size=CHUNK, **draws
+            )
+            return found.reshape(-1) / share
+        pixels = rise_pixels(model, image, loss, draws["grids"], draws["shifts"], True, CHUNK)
+        return pixels / (len(draws["grids"]) * share)
+
+    run.__name__ = "rise" if patches else "pixels of rise"
+    return run
+
+
+def vit_cx_of_pixels(drawn: str) -> Function:
+    def run(model: Any, image: Any, loss: Any, noise: Any) -> Any:
+        labels, unit = noise[drawn]["labels"], noise[drawn]["noise"]
+        grids, count = _masks(model.config, _activation(model, image, -1), 0.1, labels)
+        return vit_cx_pixels(model, image, loss, grids, count, unit, 0.1, True, CHUNK)
+
+    return run
+
+
+def tis_scores(model: Any, image: Any, loss: Any, noise: Any) -> Any:
+    return _kept_scores(
+        model, image, lambda logits: loss(jax.nn.softmax(logits)), noise["tis"]["indices"], CHUNK
+    )
+
+
+def flows(model: Any, image: Any, loss: Any, noise: Any) -> Any:
+    """Maximum flows of all tokens, not normalised."""
+    capacity = with_residual(forward(model, image)[1].attention.mean(axis=1)) * 0.5
+    return max_flows(capacity, readout(model.config), chunk_size=model.config.tokens)
+
+
+def shares(model: Any, image: Any, loss: Any, noise: Any) -> Any:
+    found = flows(model, image, loss, noise)
+    return found / found.sum()
 
 
 def method(function: Function) -> str:
@@ -131,7 +185,7 @@ PIXELS = {
     "inputxgradient": lambda model, image, loss, noise: image * image_gradient(model, image, loss),
     "saliency": lambda model, image, loss, noise: jnp.abs(image_gradient(model, image, loss)),
     "smoothgrad": lambda model, image, loss, noise: smoothed_image_gradient(
-        model, image, loss, noise, jnp.abs
+        model, image, loss, noise["smoothgrad"]["noise"], jnp.abs
     ),
 }
 

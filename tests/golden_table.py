@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from golden_recipes import (
+    CHUNK,
     PIXELS,
     Function,
     attention_relevance,
@@ -19,6 +20,7 @@ from golden_recipes import (
     bi_token_ratios,
     cam,
     convergence_delta,
+    flows,
     gammas,
     integrated,
     last_gradient,
@@ -26,8 +28,12 @@ from golden_recipes import (
     of,
     pixels,
     relevant,
+    rise,
+    shares,
     shown,
     tam,
+    tis_scores,
+    vit_cx_of_pixels,
 )
 
 from jaxattr import relevance
@@ -65,6 +71,9 @@ _LRP = {"attnlrp": "attn_lrp", "cplrp": "cp_lrp", "cplrp_mha_eps": "cp_lrp"}
 # Pattern, then a function of the config and of the pattern's groups that makes the function.
 TABLE: tuple[tuple[str, Callable[..., Function]], ...] = (
     (r"map/raw_attention_last", _fixed(of("raw_attention"))),
+    (r"map/attention_flow", _fixed(of("attention_flow"))),
+    (r"aux/attention_flow_unnormalised_alltokens", _fixed(flows)),
+    (r"aux/attention_flow_alltokens", _fixed(shares)),
     (r"map/rollout_abnar", _fixed(of("rollout", row_normalize=True))),
     (r"map/rollout_abnar_noresidual", _fixed(of("rollout", residual=False))),
     (
@@ -191,7 +200,16 @@ TABLE: tuple[tuple[str, Callable[..., Function]], ...] = (
     (r"pixel/cplrp_gamma0", _fixed(gammas(0.25, 0.0))),
     (r"map/saliency", _fixed(of("saliency"))),
     (r"map/inputxgradient", _fixed(of("input_x_gradient"))),
-    (r"map/smoothgrad", _fixed(of("smooth_grad"))),
+    (r"map/smoothgrad", _fixed(of("smooth_grad", drawn="smoothgrad"))),
+    (r"map/(rise.*)", lambda config, drawn: rise(drawn, patches=True)),
+    (r"pixel/(rise.*)", lambda config, drawn: rise(drawn, patches=False)),
+    (
+        r"map/(vitcx.*)",
+        lambda config, drawn: of("vit_cx", drawn=drawn, chunk_size=CHUNK),
+    ),
+    (r"pixel/(vitcx.*)", lambda config, drawn: vit_cx_of_pixels(drawn)),
+    (r"map/tis", _fixed(of("tis", drawn="tis", chunk_size=CHUNK))),
+    (r"tis/scores", _fixed(tis_scores)),
     (r"map/ig", _fixed(of("integrated_gradients"))),
     (
         r"map/ig_trapezoid(\d+)",
@@ -214,11 +232,8 @@ TOLERANCES = {
 
 # What the files hold and no method here makes.
 NOT_YET = (
-    r"map/attention_flow",
-    r"aux/attention_flow_.*",
-    r"(map|pixel)/(rise|vitcx).*",
-    r"(rise|rise_sparse|vitcx|vitcx_t025|tis|igos)/.*",
-    r"map/(tis|igos_nag|igospp_nag|igospp_ls)",
+    r"igos/.*",
+    r"map/(igos_nag|igospp_nag|igospp_ls)",
     r"gradeclip(_notebook)?/logits_singlehead",
 )
 # What belongs to the model, or is given to the methods.
@@ -226,6 +241,14 @@ GIVEN = (
     r"(vit|classifier|weights)[./].*",
     r"pixel_values|targets|seedlow_targets|smoothgrad/noise",
     r"probs|hidden_states|neuron/.*",  # the network's own, in the tests of the model
+    r"rise.*/(grids|shifts|p1)",
+    r"vitcx.*/noise_unit/\d+",
+)
+# What comes before the maps, in `test_masking.py`.
+ELSEWHERE = (
+    r"rise.*/(masks|cell)",
+    r"vitcx.*/(labels|masks|cosine_distance)/\d+",
+    r"tis/(raw_masks|mask_indices|binary_masks|ablation_baselines|ablation_map_target0)",
 )
 
 

@@ -78,6 +78,7 @@ def test_every_key_is_used_once(path) -> None:
             + len(golden_table.makers(name))
             + golden_table.listed(name, golden_table.NOT_YET)
             + golden_table.listed(name, golden_table.GIVEN)
+            + golden_table.listed(name, golden_table.ELSEWHERE)
         )
         assert uses == 1, f"{name} is used {uses} times"
 

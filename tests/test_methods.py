@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,11 @@ from jaxattr.vit import initialize
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 TRACES: Counter[str] = Counter()
 REFUSED: dict[str, Exception] = {}
+# Where the defaults mean hundreds of forward passes.
+SMALL: dict[str, dict[str, Any]] = {
+    "rise": {"masks": 16, "cells": 3, "probability": 0.5},
+    "tis": {"masks": 12},
+}
 
 
 @cache
@@ -38,7 +44,7 @@ def every(model, image, loss):
     for name, method in METHODS.items():
         TRACES[name] += 1
         try:
-            maps[name] = method.function(model, image, loss)
+            maps[name] = method.function(model, image, loss, **SMALL.get(name, {}))
         except Exception as error:
             REFUSED[name] = error
     return maps
@@ -153,6 +159,14 @@ def test_start_layer(name, tiny_model, tiny_images) -> None:
         ("lrp", {"method": "first_layer"}, "choose from full"),
         ("integrated_gradients", {"steps": 1}, "at least 2"),
         ("smooth_grad", {"samples": 0}, "at least 1"),
+        ("attention_flow", {"chunk_size": 0}, "at least 1"),
+        ("rise", {"masks": 0}, "at least 1"),
+        ("rise", {"chunk_size": 0}, "at least 1"),
+        ("tis", {"masks": 37}, "has 36 features"),
+        ("tis", {"tokens_ratio": 0.1}, "leaves 0 of 6"),
+        ("tis", {"ablation": "words"}, "choose tokens or pixels"),
+        ("vit_cx", {"threshold": 0.0}, "above 0"),
+        ("vit_cx", {"layer": 3}, "layers 0 to 2"),
     ],
 )
 def test_bad_options(name, options, message, tiny_model, tiny_images) -> None:

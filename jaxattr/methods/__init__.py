@@ -7,6 +7,7 @@ where the mathematics has a sign, never scaled for display.
 from __future__ import annotations
 
 from jaxattr.methods.absolute import absolute as absolute
+from jaxattr.methods.attention_flow import attention_flow as attention_flow
 from jaxattr.methods.attn_lrp import attn_lrp as attn_lrp
 from jaxattr.methods.bi_head import bi_head as bi_head
 from jaxattr.methods.bi_token import bi_token as bi_token
@@ -25,11 +26,14 @@ from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.lrp import lrp as lrp
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
+from jaxattr.methods.rise import rise as rise
 from jaxattr.methods.rollout import rollout as rollout
 from jaxattr.methods.saliency import saliency as saliency
 from jaxattr.methods.smooth_grad import smooth_grad as smooth_grad
 from jaxattr.methods.t_attr import t_attr as t_attr
 from jaxattr.methods.tam import tam as tam
+from jaxattr.methods.tis import tis as tis
+from jaxattr.methods.vit_cx import vit_cx as vit_cx
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
 from jaxattr.types import Method
 
@@ -39,6 +43,15 @@ _PAPER = "Cui, Fan, Chen 2026"
 _ROWS = (
     ("raw_attention", raw_attention, False, False, "nothing", "1F", "Vaswani et al. 2017"),
     ("rollout", rollout, False, False, "nothing", "1F", f"{_PAPER}, Eq. 1-3"),
+    (
+        "attention_flow",
+        attention_flow,
+        False,
+        False,
+        "nothing",
+        "1F + 1S",
+        "Abnar and Zuidema 2020",
+    ),
     ("positive", positive, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 4 (GAE)"),
     ("complete", complete, True, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 5"),
     ("absolute", absolute, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 6"),
@@ -78,5 +91,10 @@ _ROWS = (
         "Sundararajan et al. 2017",
     ),
     ("smooth_grad", smooth_grad, False, True, "pixels", "5F + 5B", "Smilkov et al. 2017"),
+    ("rise", rise, False, True, "nothing", "6000F", "Petsiuk et al. 2018"),
+    ("vit_cx", vit_cx, False, True, "nothing", "52F", "Xie et al. 2023"),
+    ("tis", tis, False, True, "nothing", "1025F", "Englebert et al. 2023"),
 )
 METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}
+CHEAP = tuple(name for name, method in METHODS.items() if method.forwards <= 10)
+"""What comparisons take where nothing is asked for; the others cost 7 to 600 times as much."""

@@ -1,0 +1,94 @@
+"""What the methods that mask the input share: scores of many masked copies, and enlarged masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxattr.nonlinear import at_least_float32
+from jaxattr.types import Logits, Loss, Map, Model, ViTConfig
+from jaxattr.vit import ViT, apply, apply_block, read_queries
+
+
+def score(loss: Loss, probabilities: bool) -> Loss:
+    """The loss of the logits, or of the softmax probabilities in their place."""
+    if not probabilities:
+        return loss
+    return lambda logits: loss(jax.nn.softmax(logits))
+
+
+def over_masks(
+    config: ViTConfig,
+    function: Callable[[Array], Array],
+    masks: int,
+    chunk_size: int | None,
+    count: Any = None,
+) -> Float[Array, "mask"]:
+    """`function(index)` of all masks, `chunk_size` at once, all chunks of one compiled shape.
+
+    By default one at once on CPU, where that is fastest, and 64 elsewhere. Where `count`, which may
+    be traced, is given, the chunks behind it are not computed and their numbers are zero.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}; give at least 1, or None.")
+    size = min(chunk_size or (1 if jax.default_backend() == "cpu" else 64), masks)
+    chunks = -(-masks // size)
+
+    def step(chunk: Array, found: Array) -> Array:
+        # Behind the end the last mask is scored again.
+        indices = jnp.minimum(chunk * size + jnp.arange(size, dtype=jnp.int32), masks - 1)
+        scores = jax.vmap(function)(indices).astype(found.dtype)
+        return lax.dynamic_update_slice(found, scores, (chunk * size,))
+
+    stop = chunks if count is None else (count + size - 1) // size
+    empty = at_least_float32(jnp.zeros((chunks * size,), config.dtype))
+    return lax.fori_loop(jnp.int32(0), jnp.asarray(stop, jnp.int32), step, empty)[:masks]
+
+
+def interpolation(
+    coarse: int, fine: int, border: Literal["edge", "mirror"] = "edge"
+) -> Float[np.ndarray, "{fine} {coarse}"]:
+    """Linear interpolation from `coarse` to `fine` points with half-pixel centres, as a matrix.
+
+    Outside the outermost points the edge's value holds, or the points are mirrored at it.
+    """
+    position = (np.arange(fine) + 0.5) * coarse / fine - 0.5
+    low = np.floor(position).astype(int)
+    matrix = np.zeros((fine, coarse))
+    period = max(2 * (coarse - 1), 1)
+    for index, share in ((low, low + 1 - position), (low + 1, position - low)):
+        if border == "mirror":
+            index = np.abs((index + coarse - 1) % period - (coarse - 1))
+        np.add.at(matrix, (np.arange(fine), np.clip(index, 0, coarse - 1)), share)
+    return matrix
+
+
+def enlarge(rows: Array, grid: Array, columns: Array) -> Array:
+    """`rows @ grid @ columns.T` in full precision, on accelerators too."""
+    return jnp.einsum("ha,...ab,wb->...hw", rows, grid, columns, precision=lax.Precision.HIGHEST)
+
+
+def patch_mean(config: ViTConfig, pixels: Float[Array, "height width"]) -> Map:
+    """The mean over each patch."""
+    # As products of matrices: XLA's CPU fusions of a quotient and its mean are not to be trusted
+    # where only one of the two is batched, as under a `vmap` over losses (jax-ml/jax#39103).
+    rows, columns = (
+        jnp.asarray(np.repeat(np.eye(count), side, axis=1) / side, pixels.dtype)
+        for count, side in zip(config.grid, config.patch_size, strict=True)
+    )
+    return at_least_float32(enlarge(rows, pixels, columns))
+
+
+def predict_tokens(model: Model, tokens: Float[Array, "token hidden"]) -> Logits:
+    """The logits of a choice of embedded tokens, prefix tokens first."""
+    x = tokens
+    for layer in range(model.config.layers):
+        queries = read_queries(model.config, layer)
+        x, _ = apply_block(model, layer, x, queries=queries)
+    return apply(model, ViT.classify, apply(model, ViT.features, x))
