@@ -39,7 +39,7 @@ def draw(lab: Lab) -> Drawn:
     enough = [linf for linf, reached in found["budgets"] if reached]
     summary: dict[str, Any] = {
         "before": f"{lab.short(old)} {softmax(before)[old]:.3f} ({before[old]:.2f})",
-        "after": f"{lab.short(after.argmax())} {softmax(after).max():.3f} ({after.max():.2f})",
+        "after": f"{lab.short(int(after.argmax()))} {softmax(after).max():.3f} ({after.max():.2f})",
         "top class of the decoded PNG is the one asked for": bool(after.argmax() == new),
         "smallest L-infinity budget, of 255": min(enough, default=None),
         "steps": found["step"],

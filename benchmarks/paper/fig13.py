@@ -33,7 +33,7 @@ def draw(lab: Lab) -> Drawn:
     for method in lab.methods:
         answers = side_by_side.explain(lab, questions, method)
         rows.append({"method": method, **_measured(method, answers, regions, len(every))})
-        columns.append(side_by_side.column(method, answers, answers.maps[: len(every)]))
+        columns.append(side_by_side.column(method, answers, [*answers.maps[: len(every)]]))
     figure = grid(
         [Row(one.photo.picture, f"{one.name}: {lab.short(one.classes[0])}") for one in every],
         columns,

@@ -6,6 +6,8 @@ that is not in the photo: the next photo's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.paper import lab as shared
@@ -23,13 +25,11 @@ def draw(lab: Lab) -> Drawn:
     every = subjects.one(lab)
     for number, subject in enumerate(every):
         own = subject.classes[0]
-        absent = next(
-            other.classes[0]
-            for other in (*every[number + 1 :], *every[:number], *every[number:])
-            if other.classes[0] != own or len({one.classes[0] for one in every}) == 1
-        )
+        others = [one.classes[0] for one in (*every[number + 1 :], *every[:number])]
+        others.append((own + 1) % lab.model.config.classes)
+        absent = next(one for one in others if one != own)
         asked = losses.target_logit(np.array([own, absent]))
-        row = {"image": subject.name, "absent": lab.short(absent)}
+        row: dict[str, Any] = {"image": subject.name, "absent": lab.short(absent)}
         line = [shared.photo_cell(lab, subject)]
         for kind in KINDS:
             found = shared.maps(lab, subject.photo.array, asked, kind)

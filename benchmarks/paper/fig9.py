@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.paper import lab as shared
@@ -74,7 +75,7 @@ def _row(lab: Lab, subject: subjects.Subject, found: Any, number: int) -> dict[s
         "first": lab.short(a),
         "second": lab.short(b),
         "logits": [round(float(eq8.logits[one]), 2) for one in (a, b)],
-        "guiding": float(losses.is_guiding(eq8.logits, a, b)),
+        "guiding": float(losses.is_guiding(jnp.asarray(eq8.logits), a, b)),
         "likeness_of_losses": round(float(metrics.likeness(maps[number], plain.maps[number])), 3),
         "likeness_of_orders": round(float(metrics.likeness(maps[number], maps[back])), 3),
         "parts": _parts(maps[number], subject),

@@ -188,7 +188,7 @@ def _filled(boxes: Sequence[Box], size: tuple[int, int]) -> np.ndarray:
 
 def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     mask = images.decode(path.with_suffix(".png")).convert("L")
-    return np.asarray(mask.resize(size[::-1], Image.Resampling.NEAREST)) >= 128
+    return np.asarray(mask.resize((size[1], size[0]), Image.Resampling.NEAREST)) >= 128
 
 
 def _scene(lab: Lab, name: str, scene: Any, classes: Sequence[str]) -> Subject:
