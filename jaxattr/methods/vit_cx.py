@@ -36,8 +36,8 @@ def vit_cx(
     `(1 / M) Σ_m score m / Σ_m m`, 0 where no mask is. A feature that is the same everywhere makes
     no mask. Each patch is the mean of its pixels. Hardly ever negative, since `p(x)` is in each
     score: only where noise alone raises p by more than that. Costs two forward passes and two more
-    for each mask, about 25 masks by default on a trained ViT with 192 features, never more than it has
-    features. Source: Xie et al. 2023 (ViT-CX).
+    for each mask, by default about 25 masks on a trained ViT with 192 features, never more than it
+    has features. Source: Xie et al. 2023 (ViT-CX).
 
     Args:
         key: of the noise; key 0 by default, so that a map can be repeated.
