@@ -35,6 +35,12 @@ its loss was compared with the published formula. Maps are compared raw:
 most publications then cut off the negative part, enlarge, and scale each map to 0..1, in that order
 or another; that is left to `jaxattr.heatmap`.
 
+Methods that draw at random were given the authors' own draws. Complete linkage and k-means agree
+with SciPy's, ViT-CX's clusters with the authors' as well. Attention flow was compared with a
+linear programme, too. On a trained ViT-Tiny every token's flow was at its bound, the smaller of 1
+and the column sum of the first layer; the flows of 197 tokens through 12 layers took 12 s of
+processor time an image on a CPU.
+
 Start layers are counted from 0 and name the first block to include; Beyond Intuition counts from 1.
 Mistakes of published code are reproduced only on request: `strict` in `rollout` (columns divided by
 the sums of rows), `gradient_rollout` (layers paired in reverse order), `grad_eclip` (the residual

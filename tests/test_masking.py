@@ -31,7 +31,7 @@ quick = partial(jax.jit, compiler_options=QUICK)
 @pytest.mark.parametrize("coarse", [1, 2, 5])
 def test_interpolation_is_scipy_s(border, mode, coarse) -> None:
     values = np.random.default_rng(coarse).normal(size=coarse)
-    wanted = zoom(values, 7, order=1, mode=mode, grid_mode=True)
+    wanted = np.asarray(zoom(values, 7, order=1, mode=mode, grid_mode=True))
     np.testing.assert_allclose(interpolation(coarse, 7 * coarse, border) @ values, wanted)
 
 
@@ -83,11 +83,12 @@ def test_rise_by_hand(tiny_model, tiny_images) -> None:
     found = quick(run)(tiny_model, tiny_images[0], losses.target_logit(2))
     wanted = np.zeros((8, 12))
     scores = quick(jax.vmap(lambda image: jax.nn.softmax(predict(tiny_model, image))[2]))
+    large = [
+        np.asarray(zoom(grid, (4, 16 / 3), order=1, mode="mirror", grid_mode=True))
+        for grid in grids
+    ]
     masks = np.stack(
-        [
-            zoom(grid, (4, 16 / 3), order=1, mode="mirror", grid_mode=True)[x : x + 8, y : y + 12]
-            for grid, (x, y) in zip(grids, shifts, strict=True)
-        ]
+        [one[x : x + 8, y : y + 12] for one, (x, y) in zip(large, shifts, strict=True)]
     )
     wanted = np.einsum("m,mhw->hw", scores(tiny_images[0] * masks[..., None]), masks) / 5 / 0.5
     np.testing.assert_allclose(found, wanted.reshape(2, 4, 3, 4).mean(axis=(1, 3)), rtol=1e-4)
