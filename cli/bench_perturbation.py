@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxattr.cli import options, output, perturbation_text
+from jaxattr.cli.records import model_name
 from jaxattr.cli.explain import METHODS
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def perturbation(model: str, revision: str | None, dtype: str, **given: Any) -> 
         from jaxattr import figures
         from jaxattr.bench.perturbation_figure import draw
 
-        drawn = draw(result, given["measure"], f"model {loaded.name}")
+        drawn = draw(result, given["measure"], f"model {model_name(loaded)}")
         output.write(figure, figures.encode(drawn, figure.suffix[1:].lower()))
         options.note(f"Figure: {figure}", quiet=quiet)
 
