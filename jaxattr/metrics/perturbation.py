@@ -115,12 +115,36 @@ def perturb(
         masked = places[order] < count
         if baseline is None:
             return zero_tokens(model, image, masked)
-        return predict(model, jnp.where(_in_pixels(c, masked), baseline, image))
+        return predict(model, jnp.where(in_pixels(c, masked), baseline, image))
 
     which = jnp.arange(len(places)).repeat(len(steps))
     counted = jnp.tile(each_step, len(places))
     logits = over_images(one, which, counted, chunk_size=chunk_size)
     return logits.reshape(len(places), len(steps), -1)
+
+
+def mask_sets(
+    model: Model,
+    image: Image,
+    sets: Bool[Array, "set unit"],
+    fill: str,
+    *,
+    chunk_size: int | None = None,
+) -> Float[Array, "set class"]:
+    """The logits of one image with each of several sets of patches, or pixels, masked.
+
+    Raises:
+        JaxattrError: an unknown fill, one that acts on tokens, or sets that do not fit.
+    """
+    check_fill(model.config, sets.shape[-1], fill)
+    if fill in TOKEN_FILLS:
+        raise JaxattrError(f"fill {fill} acts on tokens; sets are masked in the image.")
+    baseline = fill_image(model, image, fill)
+
+    def one(masked: Array) -> Array:
+        return predict(model, jnp.where(in_pixels(model.config, masked), baseline, image))
+
+    return over_images(one, sets, chunk_size=chunk_size)
 
 
 def fill_image(model: Model, image: Image, fill: str) -> Image:
@@ -195,7 +219,8 @@ def _check_counts(units: int, steps: Sequence[int]) -> None:
         )
 
 
-def _in_pixels(config: ViTConfig, masked: Bool[Array, " unit"]) -> Bool[Array, "height width 1"]:
+def in_pixels(config: ViTConfig, masked: Bool[Array, " unit"]) -> Bool[Array, "height width 1"]:
+    """Which pixels a mask of patches, or of pixels, covers."""
     patches = config.grid[0] * config.grid[1]
     if masked.shape[0] != patches:
         return masked.reshape(*config.image_size, 1)

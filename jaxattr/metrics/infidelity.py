@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxattr.metrics.perturbation import mask_sets
+from jaxattr.types import Image, Loss, Map, Model
+
+DRAWS = 64
+SHARE = 0.1
+
+
+def infidelity(
+    model: Model,
+    image: Image,
+    map_: Map,
+    loss: Loss,
+    key: PRNGKeyArray,
+    *,
+    draws: int = DRAWS,
+    share: float = SHARE,
+    fill: str = "mean",
+    chunk_size: int | None = None,
+) -> Float[Array, ""]:
+    """How badly sums of the map foretell what the loss loses when those patches are masked.
+
+    Each draw masks every patch with the chance `share`; see `mismatch`, at the best scale. 0: the
+    map foretells every change; 1: no better than foretelling none.
+    Costs `draws + 1` forward passes. Source: Yeh et al. 2019, with masks for `I` and the map as
+    contributions; `infidelity-v1`.
+    """
+    drawn = jax.random.bernoulli(key, share, (draws, map_.size))
+    masked = jnp.concatenate([jnp.zeros_like(drawn[:1]), drawn])
+    logits = mask_sets(model, image, masked, fill, chunk_size=chunk_size)
+    values = jax.vmap(loss)(logits)
+    foretold = masked.astype(values.dtype) @ map_.reshape(-1).astype(values.dtype)
+    return mismatch(foretold[1:], values[0] - values[1:])
+
+
+def mismatch(
+    foretold: Float[Array, " draw"], change: Float[Array, " draw"], *, scaled: bool = True
+) -> Float[Array, ""]:
+    """`Σ (β I·Φ - Δ)² / Σ Δ²`, with the best `β >= 0`; not scaled: `mean (I·Φ - Δ)²`, as published.
+
+    `foretold` is `I·Φ`, `change` is `Δ = f(x) - f(x - I)`. Maps of different methods have no common
+    scale, so only the scaled one compares them. 1 for a map of zeros; NaN where nothing changes.
+    """
+    if not scaled:
+        return ((foretold - change) ** 2).mean()
+    power = foretold @ foretold
+    scale = jnp.maximum(foretold @ change, 0) / jnp.where(power > 0, power, 1)
+    rest = scale * foretold - change
+    return (rest @ rest) / (change @ change)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from jaxattr.metrics.likeness import likeness
+from jaxattr.types import Model
+
+Maps = Float[np.ndarray, "*batch row column"]
+
+
+def cascade(model: Model, drawn: Model) -> list[Model]:
+    """The model with more and more parameters of another: the head, then block by block downwards.
+
+    The first has the other's head, the second also its last block and the last norm, ..., the last
+    all of it. All have the model's name and labels, so that nothing is compiled twice.
+    """
+    stages = [[name for name in model.parameters if name.startswith("head")]]
+    for layer in reversed(range(model.config.layers)):
+        stages.append([f"blocks_{layer}"])
+    stages[1].append("norm")
+    taken = {name for stage in stages for name in stage}
+    stages.append([name for name in model.parameters if name not in taken])
+    parameters, result = dict(model.parameters), []
+    for stage in stages:
+        parameters = {**parameters, **{name: drawn.parameters[name] for name in stage}}
+        result.append(replace(model, parameters=parameters))
+    return result
+
+
+def spearman(first: Maps, second: Maps) -> Float[np.ndarray, "*batch"]:
+    """Spearman's rank correlation over patches of two maps, ties averaged; NaN for constant maps.
+
+    The likeness of the model-parameter randomisation test: that of a map with the map of a model
+    whose parameters were drawn anew, averaged over the stages of `cascade`. Lower is better, near
+    0: a map that does not change does not explain the model. Noise passes, too. Costs a map per
+    stage. Source: Adebayo et al. 2018; `mprt-v1`.
+    """
+    one, two = (
+        rankdata(maps.reshape(*maps.shape[:-2], -1), axis=-1).reshape(maps.shape)
+        for maps in (first, second)
+    )
+    return likeness(one, two)
