@@ -20,7 +20,8 @@ KINDS = (
     *("as given", "twin", "permuted", "random head"),
 )
 METHODS = (
-    *("audit", "no discriminant", "no logits", "no label noise", "no calibration"),
+    *("audit", "no discriminant", "no reweighting", "no logits"),
+    *("no label noise", "no calibration"),
     *("confusion counts", "summed margin", "self-confidence"),
     *("cleanlab", "cleanlab, our posterior"),
 )

@@ -107,9 +107,10 @@ def combine(
 
 
 class ClassSums(NamedTuple):
-    """Sums of the features by fold and class: all that the discriminant needs, whatever n is."""
+    """Weighted sums of the features by fold and class: all that the discriminant needs."""
 
-    counts: Int[np.ndarray, "fold class"]
+    counts: Float[np.ndarray, "fold class"]
+    """Sums of weights."""
     total: Float[np.ndarray, "fold class feature"]
     square: Float[np.ndarray, "fold feature feature"]
 
@@ -145,7 +146,7 @@ def folds(labels: Int[np.ndarray, " image"]) -> Int[np.ndarray, " image"]:
 def empty_sums(classes: int, features: int) -> ClassSums:
     """Sums over no images."""
     return ClassSums(
-        np.zeros((FOLDS, classes), np.int64),
+        np.zeros((FOLDS, classes)),
         np.zeros((FOLDS, classes, features)),
         np.zeros((FOLDS, features, features)),
     )
@@ -156,14 +157,16 @@ def add_sums(
     feature: Float[np.ndarray, "image feature"],
     labels: Int[np.ndarray, " image"],
     fold: Int[np.ndarray, " image"],
+    weight: Float[np.ndarray, " image"],
 ) -> None:
     """Add images to the sums, in place."""
-    feature = feature.astype(np.float64)
-    np.add.at(sums.counts, (fold, labels), 1)
-    np.add.at(sums.total, (fold, labels), feature)
+    feature, weight = feature.astype(np.float64), weight.astype(np.float64)
+    weighted = feature * weight[:, None]
+    np.add.at(sums.counts, (fold, labels), weight)
+    np.add.at(sums.total, (fold, labels), weighted)
     for number in range(FOLDS):
-        part = feature[fold == number]
-        sums.square[number] += part.T @ part
+        of = fold == number
+        sums.square[number] += feature[of].T @ weighted[of]
 
 
 def fit_discriminant(sums: ClassSums) -> Discriminant:
@@ -171,16 +174,17 @@ def fit_discriminant(sums: ClassSums) -> Discriminant:
 
     `S` is the covariance within classes, `Σ = S + 0.1 tr(S)/d I`, and the score of class c is
     `μ_c' Σ⁻¹ x - ½ μ_c' Σ⁻¹ μ_c`, with equal priors. Fold k is scored by means and covariance of
-    the other folds, so no image votes for its own label. The result is float32, for speed.
+    the other folds, so no image votes for its own label. The result is float32, for speed. Weights
+    below 1 let doubtful images count less in means and covariance (`posterior.fit_posterior`).
     """
     features = sums.total.shape[2]
     weights, biases = [], []
     for number in range(FOLDS):
         others = np.arange(FOLDS) != number
-        count = np.maximum(sums.counts[others].sum(axis=0), 1)
+        count = np.maximum(sums.counts[others].sum(axis=0), 1e-9)
         mean = sums.total[others].sum(axis=0) / count[:, None]
         within = sums.square[others].sum(axis=0) - (mean * count[:, None]).T @ mean
-        within /= max(int(count.sum()) - len(count), 1)
+        within /= max(float(count.sum()) - len(count), 1.0)
         trace = max(float(np.trace(within)), np.finfo(float).tiny)
         covariance = within + SHRINKAGE * trace / features * np.eye(features)
         weight = linalg.solve(covariance, mean.T, assume_a="pos")

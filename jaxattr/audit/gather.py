@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +81,10 @@ def gather(
     """
     size = batch_size or default_batch_size()
     missing = ledger.missing()
-    look = partial(evidence_batch if maps else glance_batch, model)
+
+    def look(batch: jax.Array, labels: jax.Array) -> Evidence | Glance:
+        return (evidence_batch if maps else glance_batch)(model, batch, labels)
+
     rows = _seen(model, look, dataset, _indices(ledger, missing), size, workers, strict, progress)
     for number in missing:
         ledger.write(number, list(islice(rows, len(_members(ledger, number)))))

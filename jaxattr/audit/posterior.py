@@ -91,6 +91,8 @@ class Recipe:
     """The linear discriminant on the class-token feature, where every class has enough images."""
     temperature: bool = True
     """Temperatures fitted to the labels; else 1, and label noise at its floor."""
+    reweighted: bool = True
+    """The discriminant fitted twice, the second time with doubtful images counting less."""
     noise: bool = True
     """The rate of uniform label noise fitted, too; else at its floor."""
 
@@ -107,8 +109,10 @@ def posterior(ledger: Ledger) -> Posterior:
 def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     """Calibrate the ledger's logits and keep every image's label and best rivals.
 
-    Four passes: labels; feature sums; the temperatures of model and discriminant, then of their
-    combination (`calibration.combine`); the posterior. What is kept grows by 180 bytes an image.
+    Passes: labels; feature sums; the temperatures of model and discriminant, then of their
+    combination (`calibration.combine`); the same again with images weighted by
+    `p(label) / max p`, so that wrong labels do not pull their class's mean; the posterior. What is
+    kept grows by 180 bytes an image.
     """
     small = ledger.read("index", "label")
     classes, label = np.unique(small["label"], return_inverse=True)
@@ -117,8 +121,15 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     enough = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
     use = enough and recipe.discriminant
     reader = _Reader(ledger, classes, label, fold)
-    discriminant = _discriminant(reader) if use else None
+    weight = np.ones(len(label), np.float32)
+    discriminant = _discriminant(reader, weight) if use else None
     model, final, scores = _calibrated(reader, discriminant, recipe)
+    if use and recipe.reweighted:
+        for at, logits, feature in reader.chunks():
+            p = cal.probabilities(scores(at, logits, feature), final.temperature)
+            weight[at] = p[np.arange(len(p)), label[at]] / p.max(axis=1)
+        discriminant = _discriminant(reader, weight)
+        model, final, scores = _calibrated(reader, discriminant, recipe)
     kept = min(KEPT, max(len(classes) - 1, 0))
     result = Posterior(
         classes=classes,
@@ -157,10 +168,10 @@ class _Reader(NamedTuple):
             start += len(shard["logits"])
 
 
-def _discriminant(reader: _Reader) -> cal.Discriminant:
+def _discriminant(reader: _Reader, weight: np.ndarray) -> cal.Discriminant:
     sums = cal.empty_sums(len(reader.classes), reader.ledger.receipt.feature_size)
     for at, _, feature in reader.chunks():
-        cal.add_sums(sums, feature, reader.label[at], reader.fold[at])
+        cal.add_sums(sums, feature, reader.label[at], reader.fold[at], weight[at])
     return cal.fit_discriminant(sums)
 
 

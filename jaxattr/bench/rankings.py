@@ -23,6 +23,7 @@ AUDIT = "audit"
 CLEANLAB = ("cleanlab", "cleanlab, our posterior")
 _PARTS = {
     "no discriminant": Recipe(discriminant=False),
+    "no reweighting": Recipe(reweighted=False),
     "no logits": Recipe(model=False),
     "no label noise": Recipe(noise=False),
     "no calibration": Recipe(temperature=False),

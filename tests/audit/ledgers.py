@@ -59,7 +59,7 @@ def make_ledger(folder, rows, *, labels=LABELS, grid=GRID, shard_size=7, total=N
     receipt = Receipt(
         labels=tuple(labels),
         grid=grid,
-        feature_size=2,
+        feature_size=next((len(row["feature"]) for row in rows if not row["error"]), 2),
         index="i" * 64,
         count=len(rows),
         total=total or len(rows),

@@ -66,7 +66,7 @@ def write(
                     **row,
                     **maps,
                     **scales,
-                    "sha256": "s",
+                    "sha256": f"{i:064x}",
                     "prediction": int(logits[i].argmax()),
                     "rival": int(others.argmax()),
                     "logits": logits[i],

@@ -189,7 +189,7 @@ def test_the_streamed_discriminant_is_the_direct_one():
     sums = cal.empty_sums(5, 9)
     for first in range(0, 300, 70):
         part = slice(first, first + 70)
-        cal.add_sums(sums, feature[part], label[part], fold[part])
+        cal.add_sums(sums, feature[part], label[part], fold[part], np.ones(len(label[part])))
     scores = cal.fit_discriminant(sums).scores(feature, fold)
     for number in range(cal.FOLDS):
         x, y = feature[fold != number].astype(float), label[fold != number]
@@ -202,6 +202,20 @@ def test_the_streamed_discriminant_is_the_direct_one():
         expected = density.T - density.T[:, :1]
         seen = scores[fold == number]
         np.testing.assert_allclose(seen - seen[:, :1], expected, atol=2e-3)
+
+
+def test_a_weight_of_two_is_the_image_twice():
+    rng = np.random.default_rng(0)
+    label, fold = np.repeat(np.arange(3), 20), np.tile(np.arange(5), 12)
+    feature = rng.normal(size=(60, 4)) + label[:, None]
+    weight = rng.integers(1, 3, 60)
+    fits = []
+    for rows, each in ((np.arange(60), weight), (np.repeat(np.arange(60), weight), 1)):
+        sums = cal.empty_sums(3, 4)
+        cal.add_sums(sums, feature[rows], label[rows], fold[rows], np.full(len(rows), 1.0) * each)
+        fits.append(cal.fit_discriminant(sums))
+    np.testing.assert_allclose(fits[0].weight, fits[1].weight, rtol=1e-5)
+    np.testing.assert_allclose(fits[0].bias, fits[1].bias, rtol=1e-5)
 
 
 def test_folds_are_balanced_inside_every_class_and_deterministic():

@@ -215,6 +215,7 @@ def test_parts_can_be_left_out_of_the_posterior(held):
     assert fixed.estimated_noise == fixed.noise == 0.01
     raw = fit_posterior(held, Recipe(temperature=False))
     assert raw.final.temperature == raw.model.temperature == 1
+    assert fit_posterior(held, Recipe(reweighted=False)).final != whole.final
     linear = fit_posterior(held, Recipe(model=False))
     both = np.stack([bare.label_probability, linear.label_probability])
     middle = (whole.label_probability > both.min(axis=0) - 0.1).mean()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
+from jaxattr.audit.findings.duplicate_image import duplicate_image
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
 from jaxattr.audit.findings.unknown_class import unknown_class
 from jaxattr.audit.ledger import Ledger
@@ -14,6 +15,7 @@ Finder = Callable[[Ledger], list[Finding]]
 
 FINDERS: dict[str, Finder] = {
     "contaminated_pair": contaminated_pair,
+    "duplicate_image": duplicate_image,
     "mislabelled_image": mislabelled_image,
     "unknown_class": unknown_class,
 }

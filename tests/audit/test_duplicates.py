@@ -1,0 +1,108 @@
+"""Copies: found on scenes whose every copy is known, and told from pictures that are alike."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from ledgers import make_ledger, make_rows
+from PIL import Image
+
+from jaxattr.audit import duplicates
+from jaxattr.audit.findings.duplicate_image import duplicate_image, split_of
+from jaxattr.images import thumbnail
+from jaxattr.scenes import CLASSES, Duplicates, write_folder
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Drawn scenes with copies, in a ledger whose features are small grey pictures."""
+    folder = tmp_path_factory.mktemp("copies")
+    classes = CLASSES[:4]
+    truth = write_folder(
+        folder / "s", 20, seed=5, defects=[Duplicates(0.2, 0.5)], classes=classes, masks=False
+    )
+    rows = make_rows(len(truth), labels=classes, classes=4)
+    for row, one in zip(rows, truth, strict=True):
+        content = (folder / "s" / one.file).read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+            small = np.asarray(image.convert("L").resize((4, 4)), np.float32).ravel()
+        row |= {"file": one.file, "label": classes.index(one.label), "feature": small}
+        row |= {"thumbnail": thumbnail(pixels), "sha256": f"{hash(content):x}"}
+    ledger = make_ledger(folder / "l", rows, labels=classes)
+    return ledger, truth, rows
+
+
+def test_planted_copies_are_found_and_nothing_else(planted):
+    ledger, truth, _ = planted
+    place = {one.file: i for i, one in enumerate(truth)}
+    copies = {frozenset((place[one.file], place[one.copy_of])) for one in truth if one.copy_of}
+    assert len(copies) >= 12
+    found = duplicate_image(ledger)
+    seen = {frozenset(one.images) for one in found}
+    assert len(seen & copies) >= len(copies) - 1
+    assert seen <= copies
+    for one in found:
+        first, second = (truth[i] for i in one.images)
+        change = first.change or second.change
+        assert one.extra["exact"] == (change == "exact")
+        across = first.label != second.label
+        expected = {(True, True): "high", (True, False): "medium"}
+        assert one.severity == expected.get((across, one.extra["exact"]), "low")
+        assert len(one.classes) == 1 + across
+        assert one.effect is not None
+        assert one.effect >= duplicates.ALIGNED
+        assert one.p_value is None
+
+
+def test_without_the_copies_nothing_is_found(tmp_path, planted):
+    ledger, truth, rows = planted
+    left = [row for row, one in zip(rows, truth, strict=True) if not one.copy_of]
+    left = [{**row, "index": i} for i, row in enumerate(left)]
+    assert len(left) < len(rows)
+    assert duplicate_image(make_ledger(tmp_path, left, labels=ledger.receipt.labels)) == []
+
+
+def test_the_hash_forgets_brightness_and_size_and_knows_other_pictures():
+    rng = np.random.default_rng(0)
+    pictures = [
+        np.asarray(Image.fromarray(one).resize((64, 64), Image.Resampling.BICUBIC), np.float64)
+        for one in rng.integers(0, 256, (6, 7, 7), np.uint8)
+    ]
+
+    def encoded(values, side=64):
+        file = io.BytesIO()
+        grey = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).resize((side, side))
+        grey.convert("RGB").save(file, "WEBP", quality=75)
+        return file.getvalue()
+
+    hashes = [duplicates.perceptual_hash(encoded(one)) for one in pictures]
+    assert all(set(one.tolist()) == {-1, 1} for one in hashes)
+    for picture, own in zip(pictures, hashes, strict=True):
+        for other in (encoded(0.8 * picture + 20), encoded(picture, 96)):
+            assert (duplicates.perceptual_hash(other) != own).sum() <= 6
+            assert duplicates.aligned(encoded(picture), other) > 0.98
+        shifted = encoded(np.roll(picture, (2, -3), (0, 1)))
+        assert duplicates.aligned(encoded(picture), shifted) > 0.95
+    assert duplicates.aligned(encoded(pictures[0]), encoded(pictures[1])) < 0.8
+    flat = encoded(np.full((64, 64), 90.0))
+    assert not duplicates.perceptual_hash(flat).any()
+    assert not duplicates.perceptual_hash(b"no image").any()
+    assert duplicates.aligned(flat, b"no image") == 0.0
+
+
+def test_splits_and_groups(tmp_path):
+    rows = make_rows(8)
+    for i, name in enumerate(("train/a/0.png", "val/a/1.png", "b/2.png")):
+        rows[i] |= {"file": name, "label": 0, "sha256": "same"}
+    ledger = make_ledger(tmp_path, rows)
+    (one,) = duplicate_image(ledger)
+    assert one.images == (0, 1, 2)
+    assert one.severity == "high"
+    assert one.extra["splits"] == ["", "train", "val"]
+    assert "in the splits none and train and val" in one.title
+    assert "flattered" in one.detail
+    assert split_of("x/Test/y.png") == "test"
+    assert split_of("train.png") == ""
