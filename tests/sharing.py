@@ -17,6 +17,9 @@ import jax
 import pytest
 
 from jaxattr import gradients, sites
+from jaxattr.methods.rise import _pixels as rise_pixels
+from jaxattr.methods.vit_cx import _activation, _masks
+from jaxattr.methods.vit_cx import _pixels as vit_cx_pixels
 from jaxattr.types import Rules
 from jaxattr.vit import forward
 
@@ -31,6 +34,10 @@ _PURE = (
     sites.image_gradient,
     sites.integrated_image_gradient,
     sites.smoothed_image_gradient,
+    rise_pixels,
+    _activation,
+    _masks,
+    vit_cx_pixels,
 )
 
 
