@@ -35,7 +35,8 @@ _BLOCK = 1024
 class Signatures(NamedTuple):
     """What copies are recognised by, of the readable images in index order."""
 
-    index: Int[np.ndarray, " image"]
+    image: Int[np.ndarray, " image"]
+    """Ledger index."""
     label: Int[np.ndarray, " image"]
     sha256: np.ndarray
     hash: Int8[np.ndarray, "image 63"]
@@ -64,7 +65,7 @@ def perceptual_hash(thumbnail: bytes) -> Int8[np.ndarray, "63"]:
     values = _grey(thumbnail, SIDE)
     if values is None or values.std() < _FLAT:
         return np.zeros(BITS, np.int8)
-    low = fft.dctn(values, norm="ortho")[:FREQUENCIES, :FREQUENCIES].ravel()[1:]
+    low = np.asarray(fft.dctn(values, norm="ortho"))[:FREQUENCIES, :FREQUENCIES].ravel()[1:]
     return np.where(low > np.median(low), 1, -1).astype(np.int8)
 
 
@@ -134,11 +135,11 @@ def matches(of: Signatures, thumbnails: Callable[[list[int]], dict[int, bytes]])
     `thumbnails` gives those of some images, by ledger index.
     """
     found = candidates(of)
-    wanted = {int(of.index[one]) for pair in found if not pair[2] for one in pair[:2]}
+    wanted = {int(of.image[one]) for pair in found if not pair[2] for one in pair[:2]}
     seen = thumbnails(sorted(wanted))
     result = []
     for one, other, exact in found:
-        value = 1.0 if exact else aligned(seen[int(of.index[one])], seen[int(of.index[other])])
+        value = 1.0 if exact else aligned(seen[int(of.image[one])], seen[int(of.image[other])])
         if exact or value >= ALIGNED:
             result.append(Match(one, other, exact, value))
     return result

@@ -33,7 +33,7 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
     )
     files = ledger.read("file")["file"].tolist()
     names = LabelTable(ledger.receipt.labels)
-    together = duplicates.groups(found, len(of.index))
+    together = duplicates.groups(found, len(of.image))
     return [_finding(of, names, files, group) for group in together]
 
 
@@ -62,7 +62,7 @@ def _finding(of: Signatures, names: LabelTable, files: list[str], group: list[Ma
         f"{place}",
         detail=f"{_seen(exact, least)} {_advice(across, leak)} {_wrong(exact, across)}",
         classes=tuple(classes),
-        images=tuple(int(of.index[one]) for one in members),
+        images=tuple(int(of.image[one]) for one in members),
         score=2.0 * leak + across + least,
         effect=least,
         effect_name="correlation of the two least alike copies of the group",
