@@ -57,7 +57,8 @@ def test_flow_is_the_linear_programme_s(layers, nodes, read, x64) -> None:
     # Away from the top all levels are wide: sharp attention makes narrow places.
     capacities = np.stack([network(layers, nodes, seed, 6.0) for seed in range(3)])
     supply = np.eye(nodes)[0] if read == "first" else np.full(nodes, 1 / nodes)
-    several = jax.jit(jax.vmap(partial(max_flows, chunk_size=3), (0, None)))
+    solve = jax.vmap(partial(max_flows, chunk_size=3), (0, None))
+    several = jax.jit(solve, compiler_options=QUICK)
     found = several(capacities, supply)
     for capacity, flows in zip(capacities, found, strict=True):
         wanted = [programme(capacity, supply, sink) for sink in range(nodes)]
@@ -77,7 +78,7 @@ def test_a_narrow_place_in_the_middle_is_found(x64) -> None:
 def test_bounds_and_precisions() -> None:
     capacity = network(6, 40, 0).astype(np.float32)
     supply = np.eye(40, dtype=np.float32)[0]
-    solve = jax.jit(partial(max_flows, chunk_size=40))
+    solve = jax.jit(partial(max_flows, chunk_size=40), compiler_options=QUICK)
     flows = np.asarray(solve(capacity, supply))
     with jax.enable_x64(True):
         wide = np.asarray(solve(capacity.astype(float), supply.astype(float)))
