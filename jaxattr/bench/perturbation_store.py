@@ -1,8 +1,9 @@
-"""Where the perturbation benchmark keeps what it has computed: a killed run goes on from there.
+"""Where benchmarks of maps keep what they have computed: a killed run goes on from there.
 
-`run.json` says which model, images, methods and guide; `maps/` holds every method's maps, and
-`curves/<protocol>/` what the model says of the masked images. Both are runs of `SHARD` images in
-index order, written under a temporary name and renamed: a shard is whole or not there.
+`run.json` says which model, images, methods and guide; `maps/` holds every method's maps,
+`curves/<protocol>/` what the model says of the masked images, and `scores/<metric>/` those of
+`bench methods`. All are runs of `SHARD` images in index order, written under a temporary name and
+renamed: a shard is whole or not there.
 """
 
 from __future__ import annotations
@@ -89,6 +90,21 @@ class Store:
     def write_curves(self, protocol: Protocol, number: int, masked: Masked) -> None:
         """Write one shard of a protocol."""
         _write(self._curves(protocol, number), **masked._asdict())
+
+    def has_scores(self, name: str, number: int) -> bool:
+        """Whether a shard of a metric, or of anything else with a name, is finished."""
+        return self._scores(name, number).exists()
+
+    def scores(self, name: str, number: int) -> dict[str, np.ndarray]:
+        """One shard of a metric."""
+        return _read(self._scores(name, number))
+
+    def write_scores(self, name: str, number: int, **arrays: Any) -> None:
+        """Write one shard of a metric."""
+        _write(self._scores(name, number), **arrays)
+
+    def _scores(self, name: str, number: int) -> Path:
+        return self.folder / "scores" / name / f"shard-{number:06d}.npz"
 
     def _maps(self, number: int) -> Path:
         return self.folder / "maps" / f"shard-{number:06d}.npz"

@@ -76,7 +76,7 @@ def explain(
     joined = jax.tree.map(lambda *chunks: np.concatenate(chunks)[: len(images)], *found)
     prediction, probability, computed = joined
     probability[labels < 0, 0] = np.nan
-    drawn = [_generator(seed, name, 0).standard_normal(model.config.grid) for name in names]
+    drawn = [generator(seed, name, 0).standard_normal(model.config.grid) for name in names]
     drawn = np.stack(drawn).astype(np.float32)
     # In the order that was asked for: a dictionary comes out of a compiled function sorted.
     maps = {**{name: computed[name] for name in methods}, RANDOM: np.stack([drawn, drawn], 1)}
@@ -150,10 +150,10 @@ def _places(
     name: str,
 ) -> Int32[np.ndarray, "order unit"]:
     scores = (heatmap.upsample(map_, size) if protocol.unit == "pixel" else map_).ravel()
-    return ranks(scores, _generator(seed, name, 1).permutation(len(scores)))
+    return ranks(scores, generator(seed, name, 1).permutation(len(scores)))
 
 
-def _generator(seed: int, name: str, purpose: int) -> np.random.Generator:
+def generator(seed: int, name: str, purpose: int) -> np.random.Generator:
     """Random numbers of one image: the same in whatever selection of images it stands."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return np.random.default_rng((seed, purpose, int.from_bytes(digest[:8], "little")))

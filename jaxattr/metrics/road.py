@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
@@ -86,7 +85,7 @@ def impute(
 def _neighbours(x: Float[Array, "height width channel"]) -> Float[Array, "height width channel"]:
     """Weighted sum over the neighbours; beyond the edge there are none."""
     both = _beside(x, 0)
-    return both * np.float32(1 / 6) + _beside(x * np.float32(1 / 6) + both * np.float32(1 / 12), 1)
+    return both * (1 / 6) + _beside(x * (1 / 6) + both * (1 / 12), 1)
 
 
 def _beside(x: Array, axis: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 HEADINGS = (
     "faithfulness",
@@ -20,7 +20,8 @@ class Metric(NamedTuple):
     id: str
     heading: str
     definition: str
-    better: Literal["higher", "lower"]
+    better: str
+    """`higher` or `lower`."""
     cost: str
     """For one map of one image: forward passes (F), further maps of the method (M); L layers."""
     masks: bool

@@ -1,0 +1,226 @@
+"""`jaxattr bench methods`: every metric of every method's maps on a labelled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaxattr.cli import methods_text, options, output
+from jaxattr.cli.explain import METHODS
+
+if TYPE_CHECKING:
+    from jaxattr.audit.dataset import Dataset
+    from jaxattr.bench.methods import Result
+    from jaxattr.types import Model
+
+# Names of `jaxattr.metrics.METRICS`; a test compares.
+METRICS = (
+    *("positive", "negative", "deletion", "insertion", "saco", "road", "infidelity"),
+    *("sensitivity", "gridpg", "pointing", "pixel-accuracy", "mean-iou", "map"),
+    *("sparseness", "complexity", "mprt", "completeness"),
+)
+_GROUPS = ("cheap", "all")
+SCENES_PER_CLASS = 10
+
+
+@click.command()
+@options.model_options
+@click.option(
+    "--images",
+    default="scenes",
+    show_default=True,
+    help="The labelled folder, as for `jaxattr audit`; `scenes` draws one, with masks.",
+)
+@click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
+@click.option(
+    "--masks",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder with a PNG for each image, named like it; what is not 0 is the object.",
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="That many images, over classes.")
+@click.option(
+    "-m",
+    "--methods",
+    multiple=True,
+    type=click.Choice((*_GROUPS, *METHODS)),
+    metavar="METHOD",
+    default=("cheap",),
+    show_default=True,
+    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
+    "Repeatable.",
+)
+@click.option(
+    "--metrics",
+    "measured",
+    multiple=True,
+    type=click.Choice((*_GROUPS, *METRICS)),
+    metavar="METRIC",
+    default=("cheap",),
+    show_default=True,
+    help="One of the list above, `cheap`, or `all`. Repeatable.",
+)
+@click.option(
+    "--untrained",
+    multiple=True,
+    type=click.Choice(("none", *METHODS)),
+    metavar="METHOD",
+    help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of --limit, the random weights and maps, all noise, and the intervals.",
+)
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("jaxattr-methods"),
+    show_default=True,
+    help="Folder of the maps and of what was computed so far.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "kind",
+    type=click.Choice(methods_text.FORMATS),
+    default="table",
+    show_default=True,
+    help="How the scores are printed; all digits in json and csv.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@options.quiet_option
+def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
+    """Score explanation methods side by side: metrics, intervals, ranks, time per map.
+
+    The label of every image is explained. Metrics and what they cost for one map (F: forward
+    passes, M: maps of the method, L: layers; definitions in docs/metrics.md):
+
+    \b
+      faithfulness   positive 9F, negative 9F, deletion 13F, insertion 13F,
+                     saco 11F, road 18F, infidelity 65F
+      robustness     sensitivity 10M
+      localisation   gridpg 1M; against masks, at no cost: pointing,
+                     pixel-accuracy, mean-iou, map
+      complexity     sparseness, complexity: at no cost
+      randomisation  mprt (L+2)M
+      axiomatic      completeness 2F
+
+    `cheap` is deletion, insertion, saco, complexity, sparseness, and where there are masks those
+    that need them. Rows for a random map, a centred blob and the same methods on random weights
+    show what chance gives. Killed at any moment, the same command goes on where it stopped; other
+    metrics with the same --output use the same maps.
+
+    \b
+    Examples:
+      jaxattr bench methods -n 24
+      jaxattr bench methods -m complete -m attn_lrp --metrics all --untrained none
+      jaxattr bench methods --model vit-base --images photos/ --output out --figure methods.png
+      jaxattr bench methods --model vit-base --images photos/ --masks masks/ \\
+        --metrics mean-iou --metrics gridpg -f md --output out
+    """
+    figure, quiet = given["figure"], given["quiet"]
+    output.check_figure(figure)
+    options.prepare_jax(dtype)
+    from jaxattr.models import load
+
+    loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
+    options.note(options.describe_model(loaded), quiet=quiet)
+    result = _run(loaded, given)
+    for file, reason in result.skipped[:5]:
+        options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")
+    if len(result.skipped) > 5:
+        options.warn(f"skipped {len(result.skipped) - 5} more; --format json lists them all.")
+    facts = {"model": loaded.name, "source": given["images"], "seed": given["seed"]}
+    click.echo(methods_text.text(result, given["kind"], facts))
+    for line in methods_text.notes(result.scores):
+        options.note(line, quiet=quiet)
+    if figure:
+        from jaxattr import figures
+        from jaxattr.bench.method_figure import draw
+
+        drawn = draw(result, f"model {loaded.name}, seed {given['seed']}")
+        output.write(figure, figures.encode(drawn, figure.suffix[1:].lower()))
+        options.note(f"Figure: {figure}", quiet=quiet)
+
+
+def _run(model: Model, given: dict[str, Any]) -> Result:
+    from jaxattr.bench import methods as benchmark
+    from jaxattr.cli.audit import progress_bar
+
+    folder, quiet, masks = given["folder"], given["quiet"], given["masks"]
+    root = Path(given["images"])
+    if given["images"] == "scenes":
+        root = _drawn(folder / "scenes", given["seed"])
+        masks = masks or root.parent / "masks"
+    if masks and not masks.is_dir():
+        raise click.BadParameter(f"no such folder: {masks}.", param_hint="--masks")
+    dataset = _index(model, root, given)
+    chosen, measured = _named(given, masks is not None)
+    untrained = chosen if not given["untrained"] else given["untrained"]
+    options.note(
+        f"Images: {len(dataset.files)} of {root}\nMethods: {', '.join(chosen)}\n"
+        f"Metrics: {', '.join(measured)}",
+        quiet=quiet,
+    )
+    total = len(dataset.files) * (1 + len(measured))
+    with progress_bar(total, 0, quiet=quiet, doing="Scoring") as advance:
+        return benchmark.run(
+            model,
+            dataset,
+            folder,
+            methods=chosen,
+            untrained=[name for name in untrained if name != "none"],
+            measured=measured,
+            masks=masks,
+            seed=given["seed"],
+            workers=given["workers"],
+            progress=advance,
+        )
+
+
+def _named(given: dict[str, Any], masks: bool) -> tuple[list[str], list[str]]:
+    """Methods and metrics with the groups' names replaced, each once."""
+    from jaxattr import metrics
+    from jaxattr.methods import CHEAP
+    from jaxattr.methods import METHODS as EVERY
+
+    def possible(names: Any) -> list[str]:
+        return [name for name in names if masks or not metrics.METRICS[name].masks]
+
+    methods = {"cheap": CHEAP, "all": EVERY}
+    chosen = [one for name in given["methods"] for one in methods.get(name, (name,))]
+    groups = {"cheap": possible(metrics.CHEAP), "all": possible(metrics.METRICS)}
+    asked = {one for name in given["measured"] for one in groups.get(name, [name])}
+    return list(dict.fromkeys(chosen)), [name for name in metrics.METRICS if name in asked]
+
+
+def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:
+    from jaxattr.audit.dataset import index
+
+    labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
+    file, limit = given["labels_file"], given["limit"]
+    return index(root, labels, labels_file=file, limit=limit, seed=given["seed"])
+
+
+def _drawn(folder: Path, seed: int) -> Path:
+    """Scenes without defects and their masks, drawn once."""
+    from shutil import rmtree
+
+    from jaxattr.scenes import write_folder
+
+    if not folder.exists():
+        part = folder.with_name(f".{folder.name}.part")
+        rmtree(part, ignore_errors=True)
+        write_folder(part, SCENES_PER_CLASS, seed=seed, defects=())
+        part.rename(folder)
+    return folder / "images"

@@ -1,0 +1,126 @@
+"""What `bench methods` reads: images, masks, and the maps of a shard that are already there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxattr import images
+from jaxattr.audit.dataset import Dataset
+from jaxattr.bench.method_maps import Explainer, Row
+from jaxattr.bench.method_metrics import Fellows, Shard
+from jaxattr.bench.perturbation_store import SHARD, Store
+from jaxattr.bench.perturbing import Unmasked
+from jaxattr.errors import DatasetError, ImageError
+from jaxattr.metrics.grid_pointing import CONFIDENT
+
+
+class Run(NamedTuple):
+    """A run's folder of images, and where its results are kept."""
+
+    dataset: Dataset
+    explainer: Explainer
+    store: Store
+    rows: tuple[Row, ...]
+    masks: Path | None
+    workers: int | None
+
+
+def shard(this: Run, number: int, decoded: Sequence[np.ndarray | ImageError]) -> Shard:
+    """The images of a shard with their maps and masks.
+
+    Raises:
+        DatasetError: a mask is missing, or images have changed since the maps were made.
+    """
+    errors, unmasked = kept(this.store, number)
+    good = [index for index, e in zip(this.store.shards[number], errors, strict=True) if not e]
+    pictures = [one for one in decoded if not isinstance(one, ImageError)]
+    if len(pictures) != len(good):
+        raise DatasetError(
+            f"{this.dataset.root}: an image can no longer be read, or can again; delete "
+            f"{this.store.folder} and start anew."
+        )
+    c = this.explainer.model.config
+    given = np.stack(pictures) if good else np.zeros((0, *c.image_size, c.channels), np.float32)
+    labels = this.dataset.targets[good]
+    right = (unmasked.prediction == labels) & (unmasked.probability[:, 0] >= CONFIDENT)
+    maps = {name: found[:, 0] for name, found in unmasked.maps.items()}
+    names, masks = [this.dataset.files[index] for index in good], None
+    if this.masks is not None:
+        read = [_mask(this, name) for name in names]
+        masks = np.stack(read) if read else np.zeros((0, *c.image_size), bool)
+    return Shard(given, labels, names, maps, right, masks)
+
+
+def fellows(this: Run, classes: int) -> Fellows:
+    """The image of each class that is recognised best, of the best recognised classes."""
+    labels, right = this.dataset.targets, recognised(this)
+    chance = _every(this, lambda unmasked: unmasked.probability[:, 0])
+    best: dict[int, int] = {}
+    for index in np.argsort(-np.where(right, chance, -1), kind="stable"):
+        if right[index]:
+            best.setdefault(int(labels[index]), int(index))
+    chosen = list(best.items())[:classes]
+    decoded = decode(this, [index for _, index in chosen])
+    shown = [one for one in decoded if not isinstance(one, ImageError)]
+    c = this.explainer.model.config
+    pictures = np.stack(shown) if shown else np.zeros((0, *c.image_size, c.channels), np.float32)
+    return Fellows(np.array([label for label, _ in chosen], np.int32), pictures)
+
+
+def recognised(this: Run) -> np.ndarray:
+    """Which images of the folder have their label as the top class, and `CONFIDENT` for it."""
+    chance = _every(this, lambda unmasked: unmasked.probability[:, 0])
+    top = _every(this, lambda unmasked: unmasked.prediction)
+    return (top == this.dataset.targets) & (chance >= CONFIDENT)
+
+
+def _every(this: Run, read: Callable[[Unmasked], np.ndarray]) -> np.ndarray:
+    """A number for each image of the folder, -1 for unreadable ones."""
+    result = np.full(len(this.dataset.files), -1.0)
+    for number, members in enumerate(this.store.shards):
+        errors, unmasked = kept(this.store, number)
+        result[[i for i, e in zip(members, errors, strict=True) if not e]] = read(unmasked)
+    return result
+
+
+def kept(store: Store, number: int) -> tuple[list[str], Unmasked]:
+    """The errors and maps of a shard that is finished."""
+    kept = store.maps(number)
+    assert kept is not None  # written before anything is scored
+    return kept
+
+
+def decode(this: Run, wanted: Sequence[int]) -> Iterator[np.ndarray | ImageError]:
+    """Images in the order wanted, preprocessed, in threads."""
+
+    def one(index: int) -> np.ndarray:
+        file = this.dataset.files[index]
+        path = this.dataset.root / file
+        return images.preprocess(path, this.explainer.model.preprocessing, name=file)
+
+    return images.read_ahead(wanted, one, workers=this.workers, ahead=2 * SHARD)
+
+
+def mask_path(this: Run, name: str) -> Path:
+    """Where the mask of an image lies; `DatasetError` where there is none."""
+    assert this.masks is not None
+    path = (this.masks / name).with_suffix(".png")
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such mask; give each image a PNG, where 0 is background.")
+    return path
+
+
+def _mask(this: Run, name: str) -> np.ndarray:
+    """Where the mask is not 0, brought to the model's size as the image was, but not smoothed."""
+    with Image.open(mask_path(this, name)) as opened:
+        values = np.asarray(opened)
+    object_ = (values.reshape(*values.shape[:2], -1) != 0).any(axis=-1)
+    picture = Image.fromarray(object_.astype(np.uint8) * 255).convert("RGB")
+    preprocessing = replace(this.explainer.model.preprocessing, resample="nearest")
+    return images.fit(picture, preprocessing)[..., 0] > 127
