@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxattr.cli import options, output, perturbation_text
-from jaxattr.cli.records import model_name
 from jaxattr.cli.explain import METHODS
+from jaxattr.cli.records import model_name
 
 if TYPE_CHECKING:
     from jaxattr.audit.dataset import Dataset
