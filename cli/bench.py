@@ -9,6 +9,7 @@ import click
 
 from jaxattr.cli import options, output, scores
 from jaxattr.cli.bench_audit import audit
+from jaxattr.cli.bench_methods import methods as bench_methods
 from jaxattr.cli.bench_perturbation import perturbation
 from jaxattr.cli.explain import METHODS
 
@@ -25,7 +26,9 @@ def bench() -> None:
     "--methods",
     multiple=True,
     type=click.Choice(METHODS),
-    help="Methods to score; by default those that cost at most 10 forward passes. Repeatable.",
+    metavar="METHOD",
+    help="Methods to score, of `jaxattr methods`; by default those that cost at most 10 forward "
+    "passes. Repeatable.",
 )
 @click.option(
     "-n",
@@ -92,6 +95,7 @@ def explanations(
     output.check_figure(figure)
     options.prepare_jax(dtype)
     from jaxattr.bench import explanations as benchmark
+    from jaxattr.methods import CHEAP
     from jaxattr.models import load
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
@@ -100,7 +104,7 @@ def explanations(
         loaded,
         count=count,
         seed=seed,
-        methods=methods or benchmark.CHEAP,
+        methods=methods or CHEAP,
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}
@@ -116,4 +120,5 @@ def explanations(
 
 
 bench.add_command(audit)
+bench.add_command(bench_methods)
 bench.add_command(perturbation)

@@ -35,7 +35,7 @@ COMMANDS = {
     "bench": Entry(
         "jaxattr.cli.bench",
         "Measure the library's claims where the truth is known.",
-        "what is finished stays: perturbation goes on there, other benchmarks start again",
+        "what is finished stays: methods and perturbation go on there, the others start again",
     ),
     "compare": Entry(
         "jaxattr.cli.compare",
