@@ -87,12 +87,12 @@ def run(
     explainer = Explainer(model, replace(made, name=model.name), seed)
     store = open_store(folder, _receipt(model, dataset, every, seed))
     this = Run(dataset, explainer, store, every, masks, workers)
+    names = {name: _stored_name(this, name) for name in chosen}
     _explain_all(this, progress)
     errors = [error for number in range(len(store.shards)) for error in kept(store, number)[0]]
     good = np.array([not error for error in errors])
     if not good.any():
         raise ImageError(f"none of the {len(good)} images can be read; the first: {errors[0]}")
-    names = {name: _stored_name(this, name) for name in chosen}
     _score_all(this, names, progress)
     found = {
         name: np.concatenate(

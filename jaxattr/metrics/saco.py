@@ -29,7 +29,9 @@ def saco(
 
     Args:
         rank: the place of each patch from the highest score on, see `ranks`.
+        groups: at most one for each patch.
     """
+    groups = min(groups, rank.shape[0])
     group = rank * groups // rank.shape[0]
     sets = jnp.arange(-1, groups)[:, None] == group  # the first masks nothing
     logits = mask_sets(model, image, sets, fill, chunk_size=chunk_size)

@@ -61,7 +61,7 @@ def test_table_figure_and_other_formats_of_the_same_run(run, tmp_path):
     # From the shards that are there: nothing is computed again.
     again = (*QUICK, "--untrained", "complete", "-q", "-f")
     content = json.loads(run(*again, "json").stdout)
-    assert (content["images"], content["model"]) == (10, "tiny")
+    assert (content["images"], content["seed"]) == (10, 0)
     rows = list(csv.DictReader(io.StringIO(run(*again, "csv").stdout)))
     assert len(rows) == len(content["scores"]) == 2 * 5
     for row, one in zip(rows, content["scores"], strict=True):

@@ -100,7 +100,8 @@ def test_imputation_solves_the_sparse_system(x64):
                 system[k, cells.index(at)] -= weight
             else:
                 right[k] += weight * image[at]
-    np.testing.assert_allclose(found[masked], spsolve(system.tocsr(), right), atol=1e-7)
+    expected = np.asarray(spsolve(system.tocsr(), right))
+    np.testing.assert_allclose(found[masked], expected, atol=1e-7)
     np.testing.assert_array_equal(found[~masked], image[~masked])
 
 
