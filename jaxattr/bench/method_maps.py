@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +57,6 @@ class Explainer:
     drawn: Model
     """The same with random weights, and the same name, so that nothing is compiled twice."""
     seed: int
-    compiled: dict[str, Any] = field(default_factory=dict)
 
     def explain(
         self,
@@ -104,14 +103,9 @@ class Explainer:
         return maps, (time.perf_counter() - began) / max(computed, 1)
 
     def compile(self, method: str) -> Any:
-        """The compiled function of `SHARD` images."""
-        if method not in self.compiled:
-            config = self.model.config
-            images = np.zeros((SHARD, *config.image_size, config.channels), np.float32)
-            given = self.model, *self._given(images, np.zeros(SHARD, np.int32))
-            run = jax.jit(partial(_explain, method)).lower(*given)
-            self.compiled[method] = run.compile()
-        return self.compiled[method]
+        """The compiled function of `SHARD` images, any weights and labels."""
+        leaves, structure = jax.tree.flatten(self.model)
+        return _compile(method, structure, tuple((one.shape, str(one.dtype)) for one in leaves))
 
     def _given(self, images: Pictures, labels: Labels) -> tuple[Array, Array]:
         return jnp.asarray(images.astype(self.model.config.dtype)), jnp.asarray(labels)
@@ -121,6 +115,16 @@ def centred_blob(grid: tuple[int, int]) -> Float[np.ndarray, "row column"]:
     """A Gaussian in the middle: a photographer's guess."""
     y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
     return np.exp(-(y[:, None] ** 2 + x**2) / (2 * WIDTH**2)).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _compile(method: str, structure: Any, leaves: tuple[tuple[tuple[int, ...], str], ...]) -> Any:
+    """Ahead of time, so that times are without it, and once in a process for one architecture."""
+    model = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in leaves])
+    c = model.config
+    images = jax.ShapeDtypeStruct((SHARD, *c.image_size, c.channels), c.dtype)
+    labels = jax.ShapeDtypeStruct((SHARD,), "int32")
+    return jax.jit(partial(_explain, method)).lower(model, images, labels).compile()
 
 
 def _explain(

@@ -104,8 +104,8 @@ def _randomisation(explainer: Explainer, row: Row, shard: Shard, _: Fellows) -> 
 
 def _mosaics(explainer: Explainer, row: Row, shard: Shard, fellows: Fellows) -> np.ndarray:
     scores = np.full(len(shard.names), np.nan)
-    mosaics, places, chosen = [], [], np.flatnonzero(shard.recognised)
-    for i in list(chosen):
+    mosaics, places, chosen = [], [], np.flatnonzero(shard.recognised).tolist()
+    for i in chosen:
         others = np.flatnonzero(fellows.labels != shard.labels[i])
         if len(others) < 3:
             return scores

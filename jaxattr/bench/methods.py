@@ -111,7 +111,8 @@ def run(
 
 
 def _checked(methods: Sequence[str], untrained: Sequence[str], dataset: Dataset) -> tuple[Row, ...]:
-    if unknown := [name for name in (*methods, *untrained) if name not in METHODS]:
+    named = dict.fromkeys([*methods, *untrained])
+    if unknown := [name for name in named if name not in METHODS]:
         raise JaxattrError(
             f"unknown method {', '.join(unknown)}; choose from {', '.join(METHODS)}."
         )
