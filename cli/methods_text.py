@@ -102,10 +102,10 @@ def _clean(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
-    """Lines for stderr: methods that no metric sets apart from maps that know nothing."""
+    """Lines for stderr: methods that are ahead of both maps that know nothing in no metric."""
     trained = [one for one in scores if one.model == "trained"]
     return [
-        f"{method}: no metric tells its maps from a random map and a centred blob."
+        f"{method}: no metric puts its maps ahead of both a random map and a centred blob."
         for method in dict.fromkeys(one.method for one in trained)
         if not any(one.beats_nulls for one in trained if one.method == method)
     ]

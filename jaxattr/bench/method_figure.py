@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from jaxattr import figures
 from jaxattr.bench.method_maps import BLOB, RANDOM
@@ -14,6 +15,7 @@ from jaxattr.bench.methods import Result
 
 _PER_BAND = 5
 _COLOUR, _GREY = "#c25a00", "#5c5c5c"
+_ARROWS = {"higher": "↑", "lower": "↓"}
 _NULLS = {RANDOM: "--", BLOB: ":"}
 
 
@@ -56,7 +58,8 @@ def draw(result: Result, note: str = "") -> Figure:
 
 
 def _panel(axis: Axes, scores: list[Score], methods: list[str]) -> None:
-    axis.set_title(f"{scores[0].metric}: {scores[0].better} is better", fontsize=8)
+    axis.set_title(f"{scores[0].metric}: {_ARROWS[scores[0].better]}", fontsize=8.5)
+    axis.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
     axis.grid(axis="x", alpha=0.25)
     axis.tick_params(labelsize=7.5, length=2)
     for one in scores:
