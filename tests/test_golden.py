@@ -25,10 +25,13 @@ CASES = [
     for name in golden.keys(path)
     if name in golden.KEYS
 ]
+# Compiling is what they cost, so float32 is tried on one network of each group.
+FIRST = {path.stem.partition("_")[0]: path for path in reversed(FILES)}.values()
 TABLE_CASES = [
     pytest.param(path, dtype, name, id=f"{path.stem}-{dtype}-{name}")
     for path in FILES
     for dtype in golden.PRECISIONS
+    if dtype == "float64" or path in FIRST
     for name in golden.table_functions(path, dtype)
 ]
 
