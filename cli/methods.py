@@ -42,7 +42,10 @@ def methods(kind: str) -> None:
     if kind == "json":
         click.echo(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
         return
-    words = [tuple({True: "yes", False: "no"}.get(cell, cell) for cell in row) for row in rows]
+    words = [
+        tuple(("yes" if cell else "no") if isinstance(cell, bool) else cell for cell in row)
+        for row in rows
+    ]
     if kind == "csv":
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows([header, *words])
