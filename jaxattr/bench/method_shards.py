@@ -118,8 +118,12 @@ def mask_path(this: Run, name: str) -> Path:
 
 def _mask(this: Run, name: str) -> np.ndarray:
     """Where the mask is not 0, brought to the model's size as the image was, but not smoothed."""
-    with Image.open(mask_path(this, name)) as opened:
-        values = np.asarray(opened)
+    path = mask_path(this, name)
+    try:
+        with Image.open(path) as opened:
+            values = np.asarray(opened)
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        raise DatasetError(f"{path}: this mask cannot be read; give a whole PNG.") from None
     object_ = (values.reshape(*values.shape[:2], -1) != 0).any(axis=-1)
     picture = Image.fromarray(object_.astype(np.uint8) * 255).convert("RGB")
     preprocessing = replace(this.explainer.model.preprocessing, resample="nearest")

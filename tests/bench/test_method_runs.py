@@ -266,6 +266,11 @@ def test_what_is_refused(model, dataset, world, finished, tmp_path):
         benchmark.run(model, unknown, tmp_path)
     with pytest.raises(DatasetError, match="no such mask; give each image a PNG"):
         run(methods=["rollout"], untrained=[], measured=["pointing"], masks=world / "images" / "x")
+    for file in dataset.files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).with_suffix(".png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="this mask cannot be read; give a whole PNG"):
+        run(methods=["rollout"], untrained=[], measured=["pointing"], masks=tmp_path)
 
 
 def test_the_figure(finished):
