@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import jax
@@ -18,6 +20,13 @@ if "XLA_FLAGS" not in os.environ:
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     )
 FULL = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children; tests send it.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("JAXATTR_SHARED", ROOT.parent / "shared"))
