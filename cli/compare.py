@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from jaxattr.types import Model
 
 _GROUPS = ("cheap", "all")
+
+
+class Compared(NamedTuple):
+    """All that was asked, and what came."""
+
+    model: Model
+    table: LabelTable
+    loss: str
+    given: list[Case]
+    answers: list[Answer]
 
 
 @click.command()
@@ -129,25 +140,12 @@ def compare(
             options.note(f"[{number + 1}/{len(chosen)}] {name}", quiet=quiet)
 
         answers = comparing.compare(loaded, given, chosen, question.loss, report)
-        click.echo(_table(loaded, given, answers))
-        for answer in answers:
-            for index in answer.constant():
-                options.warn(
-                    f"{answer.method}: the map of {given[index].title(table)} is the same "
-                    "everywhere; it says nothing."
-                )
+        done = Compared(loaded, table, question.loss, given, answers)
+        click.echo(_table(done))
+        for line in _constant(done):
+            options.warn(line)
         drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
-        for format in dict.fromkeys(formats):
-            path = folder / f"compare.{format}"
-            if format in ("json", "npz"):
-                content = _content(loaded, table, question.loss, given, answers)
-                data = output.as_json(content) if format == "json" else output.as_npz(content)
-            else:
-                from jaxattr import figures
-
-                drawn = _figure(loaded, table, question.loss, given, answers, drawing)
-                data = figures.encode(drawn, format)
-            output.write(path, data)
+        for path in _write(done, folder, formats, drawing):
             click.echo(f"  {path}")
     elif not bad:
         options.warn("every class asked for is the one it is set against; nothing is drawn.")
@@ -163,10 +161,36 @@ def _methods(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
 
 
-def _table(model: Model, given: list[Case], answers: list[Answer]) -> str:
+def _constant(done: Compared) -> Iterator[str]:
+    """One line for each map that is the same everywhere."""
+    for answer in done.answers:
+        for index in answer.constant():
+            title = done.given[index].title(done.table)
+            yield f"{answer.method}: the map of {title} is the same everywhere; it says nothing."
+
+
+def _write(
+    done: Compared, folder: Path, formats: tuple[str, ...], drawing: dict[str, Any]
+) -> Iterator[Path]:
+    """Write the files and yield their paths."""
+    for format in dict.fromkeys(formats):
+        if format == "json":
+            data = output.as_json(_content(done))
+        elif format == "npz":
+            data = output.as_npz(_content(done))
+        else:
+            from jaxattr import figures
+
+            data = figures.encode(_figure(done, drawing), format)
+        path = folder / f"compare.{format}"
+        output.write(path, data)
+        yield path
+
+
+def _table(done: Compared) -> str:
     from jaxattr.methods import METHODS
 
-    forward = comparing.forward_seconds(model, given[0])
+    forward = comparing.forward_seconds(done.model, done.given[0])
     rows = [
         (
             answer.method,
@@ -177,20 +201,13 @@ def _table(model: Model, given: list[Case], answers: list[Answer]) -> str:
             f"{answer.compiling:.1f}",
             str(len(answer.constant()) or "-"),
         )
-        for answer in answers
+        for answer in done.answers
     ]
     header = ("method", "signed", "cost", "ms a map", "x forward", "compiling, s", "constant")
     return output.table(header, rows, left=3)
 
 
-def _figure(
-    model: Model,
-    table: LabelTable,
-    loss: str,
-    given: list[Case],
-    answers: list[Answer],
-    drawing: dict[str, Any],
-) -> Figure:
+def _figure(done: Compared, drawing: dict[str, Any]) -> Figure:
     from jaxattr.grid import Column, grid
     from jaxattr.methods import METHODS
 
@@ -201,28 +218,26 @@ def _figure(
             METHODS[answer.method].signed,
             f"{1000 * answer.seconds:.0f} ms a map",
         )
-        for answer in answers
+        for answer in done.answers
     ]
-    footer = f"{model_name(model)}  ·  loss {loss}"
-    return grid(comparing.rows(given, table), columns, footer=footer, **drawing)
+    footer = f"{model_name(done.model)}  ·  loss {done.loss}"
+    return grid(comparing.rows(done.given, done.table), columns, footer=footer, **drawing)
 
 
-def _content(
-    model: Model, table: LabelTable, loss: str, given: list[Case], answers: list[Answer]
-) -> dict[str, Any]:
+def _content(done: Compared) -> dict[str, Any]:
     """All maps `[method, case, row, column]`; no other class is -1."""
     import numpy as np
 
+    given, answers = done.given, done.answers
+    against = [-1 if case.asked.against is None else case.asked.against for case in given]
     return {
-        "model": model.name,
-        "loss": loss,
+        "model": done.model.name,
+        "loss": done.loss,
         "methods": [answer.method for answer in answers],
         "images": [str(case.photo.path) for case in given],
-        "classes": [table.short(case.asked.target) for case in given],
+        "classes": [done.table.short(case.asked.target) for case in given],
         "class_indices": np.array([case.asked.target for case in given], np.int32),
-        "against_indices": np.array(
-            [-1 if case.asked.against is None else case.asked.against for case in given], np.int32
-        ),
+        "against_indices": np.array(against, np.int32),
         "maps": np.stack([np.asarray(answer.maps, np.float64) for answer in answers]),
         "seconds": [answer.seconds for answer in answers],
         "compiling_seconds": [answer.compiling for answer in answers],
