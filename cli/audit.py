@@ -76,6 +76,12 @@ class BatchSize(click.ParamType):
     help="Images on the device at once.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@click.option(
+    "--probes/--no-probes",
+    default=True,
+    show_default=True,
+    help="Test suspicions on the model: paste, cover, crop, rewrite.",
+)
 @click.option("--strict", is_flag=True, help="Stop at an unreadable image instead of skipping it.")
 @click.option(
     "--fail-on",
@@ -100,6 +106,7 @@ def audit(
     output: Path,
     batch_size: int | None,
     workers: int | None,
+    probes: bool,
     strict: bool,
     fail_on: str,
     quiet: bool,
@@ -127,6 +134,8 @@ def audit(
         options = {"batch_size": batch_size, "workers": workers, "strict": strict}
         gather(loaded, dataset, ledger, progress=advance, **options)
     _say_skipped(ledger)
+    if probes:
+        ask_model(loaded, ledger, dataset.root, quiet=quiet)
     note("Looking for findings ...", quiet=quiet)
     findings, summary = find(ledger), summarize(ledger)
     report = write_results(ledger, summary, findings)
@@ -134,6 +143,15 @@ def audit(
     click.echo(f"\nReport: {report}")
     if _fails(findings, fail_on):
         ctx.exit(1)
+
+
+def ask_model(model: Model, ledger: Ledger, root: Path, *, quiet: bool) -> None:
+    """Put the questions that the ledger raises to the model, with a bar."""
+    from jaxattr.audit.probes import Subject, ask, open_questions
+
+    count = len(open_questions(ledger))
+    with progress_bar(count, 0, quiet=quiet, doing="Testing suspicions") as advance:
+        ask(Subject(model, ledger, root), progress=advance)
 
 
 def write_results(ledger: Ledger, summary: Summary, findings: list[Finding]) -> Path:
