@@ -100,7 +100,8 @@ class Ledger:
 
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write one shard: whole or not at all."""
-        table = pa.Table.from_pylist(list(rows), schema=schema(self.receipt))
+        columns = schema(self.receipt)
+        table = pa.Table.from_arrays([_column(rows, field) for field in columns], schema=columns)
         target = self.shard(number)
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
@@ -236,6 +237,20 @@ def pack(values: np.ndarray) -> tuple[np.ndarray, float]:
 def unpack(packed: np.ndarray, scale: float | np.floating) -> np.ndarray:
     """The inverse of `pack`, float32."""
     return packed.astype(np.float32) * np.float32(scale)
+
+
+def _column(rows: Sequence[dict[str, Any]], field: pa.Field) -> pa.Array:
+    """One column of a shard; arrays are copied whole, not number by number."""
+    values = [row.get(field.name) for row in rows]
+    if not pa.types.is_fixed_size_list(field.type):
+        return pa.array(values, field.type)
+    shape = len(values), field.type.list_size
+    flat = np.zeros(shape, field.type.value_type.to_pandas_dtype())
+    null = np.array([value is None for value in values], bool)
+    for at in np.flatnonzero(~null):
+        flat[at] = values[at]
+    mask = pa.array(null) if null.any() else None
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=field.type, mask=mask)
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
