@@ -39,26 +39,11 @@ def bench() -> None:
     show_default=True,
     help="Scenes of each of the three kinds.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Decides the scenes, the random weights, the random map and the intervals.",
-)
-@click.option(
-    "-f",
-    "--format",
-    "kind",
-    type=click.Choice(scores.FORMATS),
-    default="table",
-    show_default=True,
+@options.seed_option("Decides the scenes, the random weights, the random map and the intervals.")
+@options.printed_options(
+    scores.FORMATS,
     help="How the scores are printed; all digits in json and csv.",
-)
-@click.option(
-    "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
+    figure="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
 )
 @options.quiet_option
 def explanations(

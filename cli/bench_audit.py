@@ -98,29 +98,13 @@ class Shares(click.ParamType):
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first of them."
 )
-@click.option(
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("jaxattr-bench-audit"),
-    show_default=True,
-    help="Folder of the ledger.",
-)
-@click.option(
-    "-f",
-    "--format",
-    "kind",
-    type=click.Choice(audit_text.FORMATS),
-    default="table",
-    show_default=True,
+@options.folder_option("jaxattr-bench-audit", help="Folder of the ledger.")
+@options.printed_options(
+    audit_text.FORMATS,
     help="How the scores are printed; all digits in json and csv.",
+    figure="Draw power and average precision against the rate: .png, .svg or .pdf.",
 )
-@click.option(
-    "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw power and average precision against the rate: .png, .svg or .pdf.",
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@options.workers_option
 @options.quiet_option
 def audit(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """Plant wrong labels in a labelled folder, audit it, and score what is found.

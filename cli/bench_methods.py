@@ -68,36 +68,16 @@ SCENES_PER_CLASS = 10
     metavar="METHOD",
     help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of --limit, the random weights and maps, all noise, and the intervals.",
+@options.seed_option("Of --limit, the random weights and maps, all noise, and the intervals.")
+@options.folder_option(
+    "jaxattr-methods", help="Folder of the maps and of what was computed so far."
 )
-@click.option(
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("jaxattr-methods"),
-    show_default=True,
-    help="Folder of the maps and of what was computed so far.",
-)
-@click.option(
-    "-f",
-    "--format",
-    "kind",
-    type=click.Choice(methods_text.FORMATS),
-    default="table",
-    show_default=True,
+@options.printed_options(
+    methods_text.FORMATS,
     help="How the scores are printed; all digits in json and csv.",
+    figure="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
 )
-@click.option(
-    "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@options.workers_option
 @options.quiet_option
 def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """Score explanation methods side by side: metrics, intervals, ranks, time per map.

@@ -87,34 +87,14 @@ class Fractions(click.ParamType):
     show_default=True,
     help="How image and guide are brought to their halves.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of --limit, the random map, the order of equal scores, and the intervals.",
+@options.seed_option("Of --limit, the random map, the order of equal scores, and the intervals.")
+@options.folder_option(
+    "jaxattr-perturbation", help="Folder of the maps and of what was computed so far."
 )
-@click.option(
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("jaxattr-perturbation"),
-    show_default=True,
-    help="Folder of the maps and of what was computed so far.",
-)
-@click.option(
-    "-f",
-    "--format",
-    "kind",
-    type=click.Choice(perturbation_text.FORMATS),
-    default="table",
-    show_default=True,
+@options.printed_options(
+    perturbation_text.FORMATS,
     help="How results are printed; json and csv hold the curves, too.",
-)
-@click.option(
-    "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the curves: a file that ends in .png, .svg or .pdf.",
+    figure="Draw the curves: a file that ends in .png, .svg or .pdf.",
 )
 @click.option(
     "--measure",
@@ -123,7 +103,7 @@ class Fractions(click.ParamType):
     show_default=True,
     help="What the figure shows where both classes are explained.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@options.workers_option
 @options.quiet_option
 def perturbation(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """Mask images by their maps, from the highest and from the lowest score (paper, Fig. 12).

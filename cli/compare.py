@@ -49,47 +49,13 @@ class Compared(NamedTuple):
     help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
     "Repeatable; drawn in this order.",
 )
-@click.option(
-    "-t",
-    "--target",
-    multiple=True,
-    default=("top1",),
-    show_default=True,
-    help="Class to explain: label, wnid, index, or topN for the N most probable. Repeatable.",
+@options.target_options(loss_help="As for explain.  [default: logit; with --against: difference]")
+@options.folder_option(
+    "jaxattr-compare", "-o", help="Folder for the files, named compare.<format>."
 )
-@click.option("--against", help="Class to set the target against, or `rival`: the strongest other.")
-@click.option(
-    "--loss",
-    type=click.Choice(targets.LOSSES),
-    help="As for explain.  [default: logit; with --against: difference]",
-)
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="jaxattr-compare",
-    show_default=True,
-    help="Folder for the files, named compare.<format>.",
-)
-@click.option(
-    "-f",
-    "--format",
-    "formats",
-    multiple=True,
-    default=("png",),
-    show_default=True,
-    type=click.Choice(FORMATS),
-    help="A picture, or all raw maps with their times. Repeatable.",
-)
-@click.option(
-    "--colors",
-    type=click.Choice(["diverging", "paper"]),
-    default="diverging",
-    show_default=True,
-    help="Of signed maps: orange and blue, or the paper's red and blue.",
-)
-@click.option("--patches", is_flag=True, help="Draw the patches as squares, not smoothed.")
+@options.files_option(FORMATS, help="A picture, or all raw maps with their times. Repeatable.")
+@options.colors_option("Of signed maps: orange and blue, or the paper's red and blue.")
+@options.patches_option
 @options.quiet_option
 def compare(
     images: tuple[Path, ...],

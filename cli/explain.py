@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from jaxattr.cli import explaining, guides, options, output, scenes, targets
 from jaxattr.cli.explained import answer, warnings, write
-from jaxattr.cli.records import Run
+from jaxattr.cli.records import Explained, Run
 
 # The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
 METHODS = (
@@ -51,20 +52,10 @@ _CHUNK = 8
     "images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
 )
 @options.model_options
-@click.option(
-    "-t",
-    "--target",
-    multiple=True,
-    default=("top1",),
-    show_default=True,
-    help="Class to explain: label, wnid, index, or topN for the N most probable. Repeatable.",
-)
-@click.option("--against", help="Class to set the target against, or `rival`: the strongest other.")
-@click.option(
-    "--loss",
-    type=click.Choice(targets.LOSSES),
-    help="What is explained: the target's logit, or with --against the two logits' difference, "
-    "relative difference (Eq. 8), or ratio.  [default: logit; with --against: difference]",
+@options.target_options(
+    loss_help="What is explained: the target's logit, or with --against the two logits' "
+    "difference, relative difference (Eq. 8), or ratio.  [default: logit; with --against: "
+    "difference]"
 )
 @guides.guide_options
 @click.option(
@@ -75,33 +66,14 @@ _CHUNK = 8
     show_default=True,
     help="One of `jaxattr methods`.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="jaxattr-explain",
-    show_default=True,
-    help="Folder for the files, named <image>-<class>.<format>.",
+@options.folder_option(
+    "jaxattr-explain", "-o", help="Folder for the files, named <image>-<class>.<format>."
 )
-@click.option(
-    "-f",
-    "--format",
-    "formats",
-    multiple=True,
-    default=("png",),
-    show_default=True,
-    type=click.Choice(FORMATS),
-    help="Pictures, or one file per image with raw maps, logits and labels. Repeatable.",
+@options.files_option(
+    FORMATS, help="Pictures, or one file per image with raw maps, logits and labels. Repeatable."
 )
 @click.option("--together", is_flag=True, help="All classes in one picture, on one scale.")
-@click.option(
-    "--colors",
-    type=click.Choice(["diverging", "paper"]),
-    default="diverging",
-    show_default=True,
-    help="Orange and blue, safe for the colour-blind; or the paper's red and blue.",
-)
+@options.colors_option("Orange and blue, safe for the colour-blind; or the paper's red and blue.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
@@ -109,7 +81,7 @@ _CHUNK = 8
     show_default=True,
     help="Opacity of the photo over the map.",
 )
-@click.option("--patches", is_flag=True, help="Draw the patches as squares, not smoothed.")
+@options.patches_option
 @options.quiet_option
 def explain(
     images: tuple[Path, ...],
@@ -175,15 +147,20 @@ def explain(
     images_of = guides.open_source(loaded, table, source)
     if guide is not None:
         chosen = guides.find(loaded, table, images_of, guide, count or 1)
-        results = guided.explained(run, chosen, found, bad)
-    else:
+        _show(run, guided.explained(run, chosen, found, bad))
+    elif details:
         results = explaining.explained(run, found, bad, _CHUNK)
-        if details:
-            results = with_typical(run, images_of, results)
+        _show(run, with_typical(run, images_of, results))
+    else:
+        _show(run, explaining.explained(run, found, bad, _CHUNK))
+    explaining.finish(bad, len(found))
+
+
+def _show(run: Run, results: Iterable[Explained]) -> None:
+    """Print each image's answer as it comes, and write its files."""
     for number, one in enumerate(results):
         for line in warnings(run, one):
             options.warn(line)
         click.echo(("\n" if number else "") + answer(run, one))
         for path in write(run, one):
             click.echo(f"  {path}")
-    explaining.finish(bad, len(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,32 +34,28 @@ class Size(click.ParamType):
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--model`, `--revision`, `--dtype`, `--image-size`: the arguments of `jaxattr.load`."""
-    for option in reversed(
-        (
-            click.option(
-                "--model",
-                default=DEFAULT_MODEL,
-                show_default=True,
-                help="An alias (vit-base, deit-small, ...), a hub id, a folder, a .safetensors or "
-                "an .npz file. The default is small, knows drawn scenes, and needs no download.",
-            ),
-            click.option("--revision", help="Branch, tag or commit of a hub model."),
-            click.option(
-                "--dtype",
-                type=click.Choice(["float32", "bfloat16", "float64"]),
-                default="float32",
-                show_default=True,
-                help="What the network computes in.",
-            ),
-            click.option(
-                "--image-size",
-                type=Size(),
-                help="Input size other than the checkpoint's: 384, or 288x384 (height x width).",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    return together(
+        click.option(
+            "--model",
+            default=DEFAULT_MODEL,
+            show_default=True,
+            help="An alias (vit-base, deit-small, ...), a hub id, a folder, a .safetensors or "
+            "an .npz file. The default is small, knows drawn scenes, and needs no download.",
+        ),
+        click.option("--revision", help="Branch, tag or commit of a hub model."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16", "float64"]),
+            default="float32",
+            show_default=True,
+            help="What the network computes in.",
+        ),
+        click.option(
+            "--image-size",
+            type=Size(),
+            help="Input size other than the checkpoint's: 384, or 288x384 (height x width).",
+        ),
+    )(command)
 
 
 def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,6 +63,105 @@ def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-q", "--quiet", is_flag=True, help="No progress and notes on stderr; warnings remain."
     )(command)
+
+
+def target_options(*, loss_help: str) -> Callable[..., Any]:
+    """Add `--target`, `--against` and `--loss`: what of the answer is explained."""
+    from jaxattr.cli.targets import LOSSES
+
+    return together(
+        click.option(
+            "-t",
+            "--target",
+            multiple=True,
+            default=("top1",),
+            show_default=True,
+            help="Class to explain: label, wnid, index, or topN for the N most probable. "
+            "Repeatable.",
+        ),
+        click.option(
+            "--against", help="Class to set the target against, or `rival`: the strongest other."
+        ),
+        click.option("--loss", type=click.Choice(LOSSES), help=loss_help),
+    )
+
+
+def colors_option(help: str) -> Callable[..., Any]:
+    """Add `--colors`: the palette of signed maps."""
+    return click.option(
+        "--colors",
+        type=click.Choice(["diverging", "paper"]),
+        default="diverging",
+        show_default=True,
+        help=help,
+    )
+
+
+patches_option = click.option(
+    "--patches", is_flag=True, help="Draw the patches as squares, not smoothed."
+)
+workers_option = click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+
+
+def folder_option(default: str, *short: str, help: str) -> Callable[..., Any]:
+    """Add `--output`: the folder that a command writes, `folder` in its signature."""
+    return click.option(
+        *short,
+        "--output",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(default),
+        show_default=True,
+        help=help,
+    )
+
+
+def files_option(kinds: Sequence[str], *, help: str) -> Callable[..., Any]:
+    """Add a repeatable `--format`: what kinds of files are written, `formats`."""
+    return click.option(
+        "-f",
+        "--format",
+        "formats",
+        multiple=True,
+        default=("png",),
+        show_default=True,
+        type=click.Choice(kinds),
+        help=help,
+    )
+
+
+def printed_options(kinds: Sequence[str], *, help: str, figure: str) -> Callable[..., Any]:
+    """Add `--format` (`kind`: how a table is printed) and `--figure` (where it is drawn)."""
+    return together(
+        click.option(
+            "-f",
+            "--format",
+            "kind",
+            type=click.Choice(kinds),
+            default="table",
+            show_default=True,
+            help=help,
+        ),
+        click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help=figure),
+    )
+
+
+def seed_option(help: str) -> Callable[..., Any]:
+    """Add `--seed`, 0 where none is given."""
+    return click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help
+    )
+
+
+def together(*added: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, in the order that `--help` shows."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def note(message: str, *, quiet: bool = False) -> None:

@@ -80,23 +80,13 @@ class NotReached(click.ClickException):
     show_default=True,
     help="Where --budget-search gives up.",
 )
-@click.option(
+@options.folder_option(
+    "jaxattr-rewrite",
     "-o",
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="jaxattr-rewrite",
-    show_default=True,
     help="Folder for <image>-as-<class>.png, the picture, and for -comparison files.",
 )
-@click.option(
-    "-f",
-    "--format",
-    "formats",
-    multiple=True,
-    default=("png",),
-    show_default=True,
-    type=click.Choice(FORMATS),
+@options.files_option(
+    FORMATS,
     help="The comparison: a figure with both pictures and maps, or all numbers. Repeatable.",
 )
 @options.quiet_option

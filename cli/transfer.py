@@ -83,14 +83,8 @@ FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
     show_default=True,
     help="Whose maps are drawn; one of `jaxattr methods`.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="jaxattr-transfer",
-    show_default=True,
-    help="Folder for the files, named <image>-<class>-transfer.<format>.",
+@options.folder_option(
+    "jaxattr-transfer", "-o", help="Folder for the files, named <image>-<class>-transfer.<format>."
 )
 @click.option(
     "-f",
