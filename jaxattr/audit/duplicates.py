@@ -7,7 +7,8 @@ those of the thumbnail in the ledger, so nothing but the ledger is read.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from jaxattr.audit.ledger import Ledger
+from jaxattr.errors import ImageError
+from jaxattr.images import read_ahead
 
 SIDE = 32
 FREQUENCIES = 8
@@ -29,7 +32,9 @@ ALIGNED = 0.88
 """Correlation of the pixels, best of all small shifts, that copies must reach."""
 _PIXELS, _REACH = 64, 3
 _FLAT = 2.0  # grey levels: below this standard deviation there is nothing to hash
-_BLOCK = 1024
+_PARTS, _ROUNDING = 32, 1e-4
+_ROWS, _COLUMNS, _PAIRS = 512, 2048, 8192
+_CACHED = 1024
 
 
 class Signatures(NamedTuple):
@@ -38,11 +43,16 @@ class Signatures(NamedTuple):
     image: Int[np.ndarray, " image"]
     """Ledger index."""
     label: Int[np.ndarray, " image"]
-    sha256: np.ndarray
+    file: Int[np.ndarray, " image"]
+    """The first image, by position, whose file is equal byte by byte."""
     hash: Int8[np.ndarray, "image 63"]
     """Bits as -1 and 1; all zero where an image is flat or its thumbnail cannot be read."""
-    feature: Float[np.ndarray, "image feature"]
-    """Features less their mean, of unit length."""
+    direction: Float[np.ndarray, "image part"]
+    """Centred features of unit length: their largest principal parts, then the length of the rest.
+
+    The product of two is never below their cosine, so no pair is lost by asking it first."""
+    mean: Float[np.ndarray, " feature"]
+    """Of the features, which are compared less this."""
 
 
 class Match(NamedTuple):
@@ -62,24 +72,27 @@ def perceptual_hash(thumbnail: bytes) -> Int8[np.ndarray, "63"]:
     Two-dimensional cosine transform, the 8 x 8 lowest frequencies but the mean, each above or
     below their median (Zauner 2010). Brightness and contrast drop out, and so does compression.
     """
-    values = _grey(thumbnail, SIDE)
-    if values is None or values.std() < _FLAT:
-        return np.zeros(BITS, np.int8)
-    low = np.asarray(fft.dctn(values, norm="ortho"))[:FREQUENCIES, :FREQUENCIES].ravel()[1:]
-    return np.where(low > np.median(low), 1, -1).astype(np.int8)
+    return _hashes([thumbnail])[0]
 
 
 def signatures(ledger: Ledger) -> Signatures:
-    """Read a ledger's signatures: 63 bytes and one feature an image."""
-    small = ledger.read("index", "label", "sha256", "feature")
-    hashes = [
-        perceptual_hash(one) for shard in ledger.iterate("thumbnail") for one in shard["thumbnail"]
-    ]
-    feature = small["feature"].astype(np.float32)
-    feature = feature - feature.mean(axis=0) if len(feature) else feature
-    length = np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)
-    bits = np.array(hashes, np.int8).reshape(-1, BITS)
-    return Signatures(small["index"], small["label"], small["sha256"], bits, feature / length)
+    """Read a ledger's signatures: 63 bytes and at most 33 numbers of its feature an image."""
+    mean, axes = _principal(ledger)
+    files: dict[str, int] = {}
+    parts, start = [], 0
+    columns = ("index", "label", "sha256", "feature", "thumbnail")
+    hashes = read_ahead(ledger.iterate("thumbnail"), lambda shard: _hashes(shard["thumbnail"]))
+    for shard, bits in zip(ledger.iterate(*columns[:-1]), hashes, strict=True):
+        if isinstance(bits, ImageError):
+            raise bits
+        file = [files.setdefault(name, start + at) for at, name in enumerate(shard["sha256"])]
+        direction = _directions(shard["feature"] - mean, axes)
+        parts.append((shard["index"], shard["label"], np.array(file, np.int64), bits, direction))
+        start += len(file)
+    image, label, file, bits, direction = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    return Signatures(image, label, file, bits, direction, mean)
 
 
 def aligned(first: bytes, second: bytes) -> float:
@@ -87,7 +100,11 @@ def aligned(first: bytes, second: bytes) -> float:
 
     Taken over the part that both show. 0 where one cannot be read or has nothing to compare.
     """
-    one, other = _grey(first, _PIXELS), _grey(second, _PIXELS)
+    return correlation(_grey(first, _PIXELS), _grey(second, _PIXELS))
+
+
+def correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
+    """`aligned` of grey pictures of 64 x 64."""
     if one is None or other is None:
         return 0.0
     steps = range(-_REACH, _REACH + 1)
@@ -107,42 +124,63 @@ def aligned(first: bytes, second: bytes) -> float:
     return best
 
 
-def candidates(of: Signatures) -> list[tuple[int, int, bool]]:
-    """Pairs that may be copies, and whether their files are equal.
+def candidates(
+    of: Signatures,
+    features: Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some feature"]],
+) -> list[tuple[int, int]]:
+    """Pairs of different files that may be copies, by position, the most alike hashes first.
 
-    Every pair is compared, in blocks of 1,024: bits differ in `(63 - h·h') / 2` places.
+    Every pair is compared, in blocks: bits differ in `(63 - h·h') / 2` places. Then
+    the few that are left by their features, which `features` gives for ascending positions.
     """
-    found: list[tuple[int, int, bool]] = []
-    hashes = of.hash.astype(np.float32)
-    names = np.unique(of.sha256.astype(str), return_inverse=True)[1]
-    for start in range(0, len(hashes), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(hashes)))
-        for first in range(start, len(hashes), _BLOCK):
-            columns = np.arange(first, min(first + _BLOCK, len(hashes)))
-            agreement = hashes[rows] @ hashes[columns].T
-            same = names[rows, None] == names[columns]
-            near = ((agreement >= BITS - 2 * NEAR) | same) & (rows[:, None] < columns)
-            for i, j in np.argwhere(near):
-                one, other = int(rows[i]), int(columns[j])
-                if same[i, j] or float(of.feature[one] @ of.feature[other]) >= LIKE:
-                    found.append((one, other, bool(same[i, j])))
+    each = np.flatnonzero((of.file == np.arange(len(of.file))) & of.hash.any(axis=1))
+    bits, direction = of.hash[each].astype(np.float32), of.direction[each]
+    found = [np.zeros((3, 0), np.int64)]
+    for start in range(0, len(each), _ROWS):
+        for at in range(start, len(each), _COLUMNS):
+            agreement = bits[start : start + _ROWS] @ bits[at : at + _COLUMNS].T
+            near = np.flatnonzero(agreement >= BITS - 2 * NEAR)
+            first, second = np.divmod(near, agreement.shape[1])
+            alike = agreement.ravel()[near].astype(np.int64)
+            first, second = start + first, at + second
+            most = _products(direction, first, second)
+            keep = (first < second) & (most >= LIKE - _ROUNDING)
+            found.append(np.stack([first[keep], second[keep], alike[keep]]))
+    first, second, alike = np.concatenate(found, axis=1)
+    some, place = np.unique(np.stack([each[first], each[second]]), return_inverse=True)
+    unit = _unit(features(some) - of.mean) if len(some) else np.zeros((0, len(of.mean)))
+    first, second = place.reshape(2, -1)
+    keep = _products(unit, first, second) >= LIKE
+    first, second, alike = some[first[keep]], some[second[keep]], alike[keep]
+    order = np.lexsort((second, first, -alike))
+    return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
+
+
+def matches(ledger: Ledger, of: Signatures) -> list[Match]:
+    """Copies: equal files, and candidates whose pixels correlate at least `ALIGNED`.
+
+    Pairs that hang together by earlier ones are not looked at again, so a group of n images has
+    n - 1 matches: equal files with their first one, then the most alike hashes first.
+    """
+    found = [
+        Match(file, image, True, 1.0) for image, file in enumerate(of.file.tolist()) if file < image
+    ]
+    pairs = candidates(of, lambda positions: _features(ledger, of.image[positions]))
+    wanted = np.unique(np.array(pairs, np.int64))
+    small = ledger.rows(of.image[wanted].tolist(), "thumbnail")
+    group = list(range(len(of.image)))
+
+    @lru_cache(_CACHED)
+    def grey(position: int) -> np.ndarray | None:
+        return _grey(small[int(of.image[position])]["thumbnail"], _PIXELS)
+
+    for one, other in pairs:
+        first, second = _root(group, one), _root(group, other)
+        value = correlation(grey(one), grey(other)) if first != second else 0.0
+        if value >= ALIGNED:
+            group[second] = first
+            found.append(Match(one, other, False, value))
     return found
-
-
-def matches(of: Signatures, thumbnails: Callable[[list[int]], dict[int, bytes]]) -> list[Match]:
-    """All pairs of copies: equal files, and candidates whose pixels correlate at least `ALIGNED`.
-
-    `thumbnails` gives those of some images, by ledger index.
-    """
-    found = candidates(of)
-    wanted = {int(of.image[one]) for pair in found if not pair[2] for one in pair[:2]}
-    seen = thumbnails(sorted(wanted))
-    result = []
-    for one, other, exact in found:
-        value = 1.0 if exact else aligned(seen[int(of.image[one])], seen[int(of.image[other])])
-        if exact or value >= ALIGNED:
-            result.append(Match(one, other, exact, value))
-    return result
 
 
 def groups(found: list[Match], count: int) -> list[list[Match]]:
@@ -156,6 +194,62 @@ def groups(found: list[Match], count: int) -> list[list[Match]]:
     for one in sorted(found):
         members.setdefault(int(group[one.first]), []).append(one)
     return list(members.values())
+
+
+def _hashes(thumbnails: Iterable[bytes]) -> Int8[np.ndarray, "image 63"]:
+    greys = [_grey(thumbnail, SIDE) for thumbnail in thumbnails]
+    seen = {at: one for at, one in enumerate(greys) if one is not None and one.std() >= _FLAT}
+    result = np.zeros((len(greys), BITS), np.int8)
+    if seen:
+        pictures = np.stack(list(seen.values()))
+        waves = np.asarray(fft.dctn(pictures, axes=(1, 2), norm="ortho"))
+        low = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(seen), -1)[:, 1:]
+        result[list(seen)] = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1)
+    return result
+
+
+def _principal(ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the features, and the axes in which they differ most."""
+    size = ledger.receipt.feature_size
+    count, total, square = 0, np.zeros(size), np.zeros((size, size))
+    for shard in ledger.iterate("feature"):
+        feature = shard["feature"].astype(np.float64)
+        count, total = count + len(feature), total + feature.sum(axis=0)
+        square += feature.T @ feature
+    mean = total / max(count, 1)
+    axes = np.linalg.eigh(square - count * np.outer(mean, mean))[1][:, ::-1][:, :_PARTS]
+    return mean.astype(np.float32), axes.astype(np.float32)
+
+
+def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:
+    shards = ledger.iterate("index", "feature")
+    return np.concatenate([one["feature"][np.isin(one["index"], images)] for one in shards])
+
+
+def _products(vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Scalar products of pairs of rows."""
+    parts = [
+        np.einsum("ij,ij->i", vectors[first[at : at + _PAIRS]], vectors[second[at : at + _PAIRS]])
+        for at in range(0, len(first), _PAIRS)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _root(group: list[int], member: int) -> int:
+    while group[member] != member:
+        group[member] = group[group[member]]
+        member = group[member]
+    return member
+
+
+def _unit(feature: np.ndarray) -> np.ndarray:
+    return feature / np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)
+
+
+def _directions(centred: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    lead = _unit(centred) @ axes
+    rest = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", lead, lead), 0))
+    return np.concatenate([lead, rest[:, None]], axis=1, dtype=np.float32)
 
 
 def _grey(thumbnail: bytes, side: int) -> np.ndarray | None:

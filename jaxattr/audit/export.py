@@ -16,7 +16,7 @@ from jaxattr.audit.ledger import Ledger
 from jaxattr.labels import LabelTable
 
 SCHEMA = "jaxattr.findings"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 COLUMNS = (
     "rank",
     "kind",
@@ -36,6 +36,9 @@ COLUMNS = (
     "null",
     "power",
     "detail",
+    "action",
+    "caveat",
+    "partial",
 )
 
 
@@ -78,6 +81,7 @@ def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
             "files": [files[image] for image in one.images],
             "effect_low": low,
             "effect_high": high,
+            "partial": "partial" if ledger.receipt.count < ledger.receipt.total else "",
         }
         writer.writerow([_cell(row[column]) for column in COLUMNS])
     return text.getvalue()

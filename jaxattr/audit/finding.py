@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     title: str
     """One line for a list, class names included."""
     detail: str
-    """A sentence or two: what was seen, and what to do."""
+    """A sentence or two: what was seen."""
     classes: tuple[int, ...]
     images: tuple[int, ...]
     """Ledger indices of the images that are the evidence, strongest first."""
@@ -32,4 +32,8 @@ class Finding(NamedTuple):
     q_value: float | None = None
     power: str = ""
     """What this sample size could and could not have found, in words."""
+    action: str = ""
+    """What to do about it: rename to, remove, look at."""
+    caveat: str = ""
+    """What would make the finding wrong."""
     extra: dict[str, Any] = {}  # noqa: RUF012  (never mutated)

@@ -103,6 +103,55 @@ def test_splits_and_groups(tmp_path):
     assert one.severity == "high"
     assert one.extra["splits"] == ["", "train", "val"]
     assert "in the splits none and train and val" in one.title
-    assert "flattered" in one.detail
+    assert "flattered" in one.action
     assert split_of("x/Test/y.png") == "test"
     assert split_of("train.png") == ""
+
+
+def test_no_candidate_is_lost_to_blocks_or_to_principal_parts(monkeypatch):
+    monkeypatch.setattr(duplicates, "_ROWS", 7)
+    monkeypatch.setattr(duplicates, "_COLUMNS", 16)
+    monkeypatch.setattr(duplicates, "_PARTS", 3)
+    rng = np.random.default_rng(1)
+    count, size = 90, 12
+    kind = rng.integers(0, 9, count)
+    bits = np.where(rng.random((9, 63)) < 0.5, 1, -1)[kind]
+    bits = np.where(rng.random(bits.shape) < 0.12, -bits, bits).astype(np.int8)
+    bits[4] = 0  # nothing to hash
+    feature = (rng.normal(size=(9, size))[kind] + 0.4 * rng.normal(size=(count, size))).astype("f4")
+    mean = feature.mean(axis=0)
+    axes = np.linalg.eigh(np.cov(feature.T))[1][:, ::-1][:, :3].astype(np.float32)
+    each = np.arange(count)
+    file = np.where(each == 60, 8, each)  # a file that is there twice is compared once
+    direction = duplicates._directions(feature - mean, axes)
+    of = duplicates.Signatures(each, kind, file, bits, direction, mean)
+    unit = (feature - mean) / np.linalg.norm(feature - mean, axis=1, keepdims=True)
+    slow = {
+        (i, j)
+        for i in range(count)
+        for j in range(i + 1, count)
+        if 60 not in (i, j) and 4 not in (i, j)
+        if (bits[i] != bits[j]).sum() <= duplicates.NEAR and unit[i] @ unit[j] >= duplicates.LIKE
+    }
+    found = duplicates.candidates(of, lambda positions: feature[positions])
+    assert len(slow) > 30
+    assert set(found) == slow
+    distances = [(bits[i] != bits[j]).sum() for i, j in found]
+    assert distances == sorted(distances)
+
+
+def test_a_group_is_tied_together_once(tmp_path):
+    rows = make_rows(6)
+    for row in rows[:4]:
+        picture = np.random.default_rng(3).integers(0, 256, (8, 8, 3), np.uint8)
+        row["thumbnail"] = thumbnail(np.asarray(Image.fromarray(picture).resize((64, 64))))
+        row["feature"] = np.array([5.0, row["index"] / 100], np.float32)
+    rows[1]["sha256"] = rows[0]["sha256"]
+    rows[4]["feature"] = rows[5]["feature"] = np.array([-5.0, 0.0], np.float32)
+    ledger = make_ledger(tmp_path, rows)
+    found = duplicates.matches(ledger, duplicates.signatures(ledger))
+    assert len(found) == 3
+    assert found[0] == duplicates.Match(0, 1, True, 1.0)
+    assert not any(one.exact for one in found[1:])
+    (one,) = duplicate_image(ledger)
+    assert one.images == (0, 1, 2, 3)

@@ -156,7 +156,7 @@ def test_exports_name_classes_and_files_and_hold_no_nan(planted):
     found = find(ledger)
     content = json.loads(findings_json(found, ledger))
     assert content["schema"] == "jaxattr.findings"
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert len(content["findings"]) == len(found)
     assert [entry["file"] for entry in content["skipped"]] == ["00007, ü.png", "00100, ü.png"]
     first = content["findings"][0]

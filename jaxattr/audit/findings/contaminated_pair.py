@@ -14,6 +14,11 @@ from jaxattr.labels import LabelTable
 
 NULL = "no image of the source class carries this label, and wrong labels are uniform (γ = 0)"
 
+CAVEAT = (
+    "Wrong where the two classes overlap by their definition, where an image shows both, or where "
+    "the model and the features both mistake a kind of image of the label for the source."
+)
+
 
 class Pair(NamedTuple):
     """An accepted pair, its classes as positions in the posterior's `classes`."""
@@ -160,10 +165,11 @@ def _finding(of: Posterior, names: LabelTable, pair: Pair, tests: int) -> Findin
         f"About {pair.rate:.1%} of the images of {second} carry the label {first} "
         f"(95 % interval {low:.1%} to {high:.1%}). {flagged} of the "
         f"{int(of.counts[pair.label]):,} images labelled {first} are more likely {second} than "
-        f"not: look at them first, and relabel or remove those that are."
+        f"not."
     )
+    caveat = CAVEAT
     if not of.discriminant:
-        detail += " Tested with the model's posterior alone: some classes have too few images."
+        caveat += " Tested with the model's posterior alone: some classes have too few images."
     return Finding(
         kind="contaminated_pair",
         severity=severity,
@@ -179,6 +185,9 @@ def _finding(of: Posterior, names: LabelTable, pair: Pair, tests: int) -> Findin
         null=NULL,
         q_value=pair.q_value,
         power=pair.power,
+        action=f"Look at these images, the first ones first; rename those that are {second} to it, "
+        f"remove what is neither.",
+        caveat=caveat,
         extra={
             "tests": tests,
             "memberships": list(pair.memberships),

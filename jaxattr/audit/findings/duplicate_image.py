@@ -25,13 +25,10 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
     the file's path (`SPLITS`).
     """
     of = duplicates.signatures(ledger)
-    found = duplicates.matches(
-        of,
-        lambda some: {
-            index: row["thumbnail"] for index, row in ledger.rows(some, "thumbnail").items()
-        },
-    )
-    files = ledger.read("file")["file"].tolist()
+    found = duplicates.matches(ledger, of)
+    members = {one for match in found for one in (match.first, match.second)}
+    rows = ledger.rows([int(of.image[one]) for one in members], "file")
+    files = {one: rows[int(of.image[one])]["file"] for one in members}
     names = LabelTable(ledger.receipt.labels)
     together = duplicates.groups(found, len(of.image))
     return [_finding(of, names, files, group) for group in together]
@@ -43,7 +40,9 @@ def split_of(file: str) -> str:
     return next((part for part in folders if part in SPLITS), "")
 
 
-def _finding(of: Signatures, names: LabelTable, files: list[str], group: list[Match]) -> Finding:
+def _finding(
+    of: Signatures, names: LabelTable, files: dict[int, str], group: list[Match]
+) -> Finding:
     members = sorted({one for match in group for one in (match.first, match.second)})
     classes = sorted({int(of.label[one]) for one in members})
     splits = sorted({split_of(files[one]) for one in members})
@@ -60,12 +59,14 @@ def _finding(of: Signatures, names: LabelTable, files: list[str], group: list[Ma
         severity=worst if across or leak else "low",
         title=f"{'The same file' if exact else 'Almost the same picture'} {len(members)} times, "
         f"{place}",
-        detail=f"{_seen(exact, least)} {_advice(across, leak)} {_wrong(exact, across)}",
+        detail=_seen(exact, least),
         classes=tuple(classes),
         images=tuple(int(of.image[one]) for one in members),
         score=2.0 * leak + across + least,
         effect=least,
-        effect_name="correlation of the two least alike copies of the group",
+        effect_name="correlation of pixels, the least that ties the group together",
+        action=_advice(across, leak),
+        caveat=_wrong(exact, across),
         extra={
             "exact": exact,
             "across_classes": across,
@@ -78,7 +79,10 @@ def _finding(of: Signatures, names: LabelTable, files: list[str], group: list[Ma
 def _seen(exact: bool, least: float) -> str:
     if exact:
         return "The files are equal, byte by byte."
-    return f"Their pixels correlate {least:.2f} or more after a shift of at most 5 % of the side."
+    return (
+        f"Every one correlates with another, pixel by pixel, at {least:.2f} or more after a shift "
+        f"of at most 5 % of the side."
+    )
 
 
 def _advice(across: bool, leak: bool) -> str:

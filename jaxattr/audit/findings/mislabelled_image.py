@@ -18,6 +18,11 @@ LISTED = 10_000
 SURE = float(np.log(19))
 """Calibrated log-odds of rival against label, 95 : 5, for `medium`."""
 
+CAVEAT = (
+    "Wrong where the picture shows both, or where the model errs: in a clean folder every "
+    "contradiction is the model's own mistake."
+)
+
 
 class Suspect(NamedTuple):
     """An image whose label the model contradicts, or that an accepted pair flags."""
@@ -141,6 +146,10 @@ def _finding(
         ),
         q_value=pair.q_value if pair else None,
         null="of the pair: no image of the source class carries this label" if pair else "",
+        action=f"Look at it. Rename it to {second} if it is one, remove it if it is neither."
+        if extra["rival_in_folder"] or pair
+        else f"Look at it. {second} is no class of this folder: if it shows that, remove it.",
+        caveat=CAVEAT,
         extra=extra,
     )
 
@@ -149,10 +158,10 @@ def _status(names: LabelTable, suspect: Suspect, first: str, probability: float)
     rival = names.short(suspect.rival)
     odds = f"The model puts {rival} against {first} at {_odds(probability)}."
     if suspect.pair is None:
-        return f"{odds} Ranked only: no certified pair contains this image. Look at it."
+        return f"{odds} Ranked only: no certified pair contains this image."
     return (
         f"{odds} Inside a certified contaminated pair: {suspect.membership:.0%} likely to be from "
-        f"its source. Relabel or remove it if you agree."
+        f"its source."
     )
 
 

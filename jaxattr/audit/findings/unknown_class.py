@@ -35,14 +35,15 @@ def _all(of: Posterior) -> Finding:
         title="This model does not know these classes: nothing was tested",
         detail=(
             f"Its calibrated log-loss on the {total:,} labels is {of.model.log_loss:.2f} nats; "
-            f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}. "
-            f"Check that the model was trained on these classes and that the labels are right."
+            f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}."
         ),
         classes=tuple(int(one) for one in of.classes),
         images=(),
         score=1.0,
         effect=of.model.log_loss / float(np.log(len(of.classes))),
         effect_name="calibrated log-loss, as a share of the loss of guessing",
+        action="Check that the model was trained on these classes and that the labels are right.",
+        caveat="It says nothing about the labels: a model of these classes may find much.",
     )
 
 
@@ -54,14 +55,13 @@ def _one(of: Posterior, names: LabelTable, position: int) -> Finding:
         kind="unknown_class",
         severity="low",
         title=f"This model does not know {names.short(class_)}: it was not tested",
-        detail=(
-            f"It ranks the label first for {correct} of {count:,} images. Look at the folder: "
-            f"either most of it is something else, or the model never learned it."
-        ),
+        detail=f"It ranks the label first for {correct} of {count:,} images.",
         classes=(class_,),
         images=(),
         score=1 - correct / count,
         effect=correct / count,
         effect_name="recall of the label among the classes present",
         interval=(float(interval.low), float(interval.high)),
+        action="Look at the folder, and check that its name means what the model means by it.",
+        caveat="Either most of the folder is something else, or the model never learned the class.",
     )
