@@ -11,6 +11,7 @@ import click
 from jaxattr.cli import comparing, options, output, scenes, targets
 from jaxattr.cli.explain import FORMATS, METHODS
 from jaxattr.cli.explaining import finish
+from jaxattr.cli.main import Interrupted
 from jaxattr.cli.records import model_name
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class Compared(NamedTuple):
     loss: str
     given: list[Case]
     answers: list[Answer]
+    missing: list[str]
+    """Methods that an interrupt left out."""
+    forward: float
+    """Seconds of one forward pass."""
 
 
 @click.command()
@@ -78,7 +83,8 @@ def compare(
     The paper's Fig. 13: one row per photo and class, one column per method. Methods have no common
     scale, so each map is divided by its own largest absolute value: compare places, not strengths.
     Methods without a sign are drawn in one hue. Printed is what a map costs, compiled and as a
-    multiple of one forward pass, and how many maps are the same everywhere and say nothing.
+    multiple of one forward pass, and how many maps are the same everywhere and say nothing. Ctrl-C
+    ends it with the methods that are finished.
 
     \b
     Examples:
@@ -96,26 +102,43 @@ def compare(
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     table = LabelTable(loaded.labels, loaded.config.classes)
     question = targets.question(target, against, loss, table)
-    chosen = _methods(methods)
     options.note(options.describe_model(loaded), quiet=quiet)
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:
-
-        def report(name: str, number: int) -> None:
-            options.note(f"[{number + 1}/{len(chosen)}] {name}", quiet=quiet)
-
-        answers = comparing.compare(loaded, given, chosen, question.loss, report)
-        done = Compared(loaded, table, question.loss, given, answers)
+        done = _compare(loaded, table, question.loss, given, _methods(methods), quiet)
         click.echo(_table(done))
         for line in _constant(done):
             options.warn(line)
         drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
         for path in _write(done, folder, formats, drawing):
             click.echo(f"  {path}")
+        if done.missing:
+            count = f"{len(done.answers)} of {len(done.answers) + len(done.missing)}"
+            raise Interrupted(
+                f"interrupted; {count} methods are written, without {', '.join(done.missing)}."
+            )
     elif not bad:
         options.warn("every class asked for is the one it is set against; nothing is drawn.")
     finish(bad, len(found))
+
+
+def _compare(
+    model: Model, table: LabelTable, loss: str, given: list[Case], chosen: list[str], quiet: bool
+) -> Compared:
+    """Every method's maps, or those made before Ctrl-C; without any of them it goes on upwards."""
+
+    def report(name: str, number: int) -> None:
+        options.note(f"[{number + 1}/{len(chosen)}] {name}", quiet=quiet)
+
+    forward, answers = comparing.forward_seconds(model, given[0]), []
+    try:
+        for answer in comparing.compare(model, given, chosen, loss, report):
+            answers.append(answer)
+    except KeyboardInterrupt:
+        if not answers:
+            raise
+    return Compared(model, table, loss, given, answers, chosen[len(answers) :], forward)
 
 
 def _methods(names: tuple[str, ...]) -> list[str]:
@@ -156,19 +179,21 @@ def _write(
 def _table(done: Compared) -> str:
     from jaxattr.methods import METHODS
 
-    forward = comparing.forward_seconds(done.model, done.given[0])
     rows = [
         (
             answer.method,
             "yes" if METHODS[answer.method].signed else "no",
             METHODS[answer.method].cost,
             f"{1000 * answer.seconds:.1f}",
-            f"{answer.seconds / forward:.1f}",
+            f"{answer.seconds / done.forward:.1f}",
             f"{answer.compiling:.1f}",
             str(len(answer.constant()) or "-"),
         )
         for answer in done.answers
     ]
+    for name in done.missing:
+        signed = "yes" if METHODS[name].signed else "no"
+        rows.append((name, signed, METHODS[name].cost, "-", "-", "-", "-"))
     header = ("method", "signed", "cost", "ms a map", "x forward", "compiling, s", "constant")
     return output.table(header, rows, left=3)
 
@@ -187,6 +212,8 @@ def _figure(done: Compared, drawing: dict[str, Any]) -> Figure:
         for answer in done.answers
     ]
     footer = f"{model_name(done.model)}  ·  loss {done.loss}"
+    if done.missing:
+        footer = f"interrupted, without {', '.join(done.missing)}  ·  {footer}"
     return grid(comparing.rows(done.given, done.table), columns, footer=footer, **drawing)
 
 
@@ -200,6 +227,7 @@ def _content(done: Compared) -> dict[str, Any]:
         "model": done.model.name,
         "loss": done.loss,
         "methods": [answer.method for answer in answers],
+        "missing": done.missing,
         "images": [str(case.photo.path) for case in given],
         "classes": [done.table.short(case.asked.target) for case in given],
         "class_indices": np.array([case.asked.target for case in given], np.int32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,13 +72,11 @@ def compare(
     methods: Sequence[str],
     loss: str,
     report: Callable[[str, int], None],
-) -> list[Answer]:
+) -> Iterator[Answer]:
     """Every method's maps; `report` is told the name and number of each before it starts."""
-    answers = []
     for number, name in enumerate(methods):
         report(name, number)
-        answers.append(interruptible(lambda name=name: _answer(model, given, name, loss)))
-    return answers
+        yield interruptible(lambda name=name: _answer(model, given, name, loss))
 
 
 def _answer(model: Model, given: Sequence[Case], name: str, loss: str) -> Answer:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxattr import images, losses
 from jaxattr.cli import compare as command
-from jaxattr.cli import options
+from jaxattr.cli import comparing, options, waiting
 from jaxattr.cli.main import main
 from jaxattr.methods import CHEAP, METHODS
 from jaxattr.models import native
@@ -134,3 +134,42 @@ def test_a_bad_photo_among_good_ones_ends_in_2_with_the_others_done(run, files, 
     assert "bad.jpg" in done.stderr.splitlines()[-1]
     assert "1 of 2 images are done" in done.stderr
     assert (tmp_path / "jaxattr-compare" / "compare.png").is_file()
+
+
+def test_ctrl_c_keeps_the_methods_that_are_finished(run, files, tmp_path, monkeypatch):
+    folder, _ = files
+    calls = []
+
+    def interrupt(function):
+        calls.append(function)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return waiting.interruptible(function)
+
+    monkeypatch.setattr(comparing, "interruptible", interrupt)
+    methods = ("rollout", "complete", "tis")
+    done = run(folder / "a.png", "-t", "lynx", "-f", "json", "-f", "svg", methods=methods)
+    assert done.exit_code == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == "Error: interrupted; 1 of 3 methods are written, without complete, tis."
+    rows = [line.split() for line in done.stdout.splitlines()[1:4]]
+    assert [row[0] for row in rows] == list(methods)
+    assert [row[-4:] for row in rows[1:]] == [["-"] * 4] * 2
+    content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
+    assert (content["methods"], content["missing"]) == (["rollout"], ["complete", "tis"])
+    assert np.shape(content["maps"]) == (1, 1, 2, 3)
+    drawn = (tmp_path / "jaxattr-compare" / "compare.svg").read_text()
+    assert "interrupted, without complete" in drawn
+
+
+def test_ctrl_c_before_any_method_is_finished(run, files, tmp_path, monkeypatch):
+    folder, _ = files
+
+    def interrupt(function):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "interruptible", interrupt)
+    done = run(folder / "a.png", "-t", "lynx")
+    assert done.exit_code == 2
+    assert done.stderr.endswith("Error: interrupted; nothing was written.\n")
+    assert not list((tmp_path / "jaxattr-compare").iterdir())
