@@ -7,7 +7,9 @@ those of the thumbnail in the ledger, so nothing but the ledger is read.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,6 +35,8 @@ ALIGNED = 0.88
 _PIXELS, _REACH = 64, 3
 _FLAT = 2.0  # grey levels: below this standard deviation there is nothing to hash
 _PARTS, _ROUNDING = 32, 1e-4
+_SAMPLE = 4096  # images that the principal parts are taken from: any axes would do
+_READ = 512
 _ROWS, _COLUMNS, _PAIRS = 512, 2048, 8192
 _CACHED = 1024
 
@@ -80,9 +84,9 @@ def signatures(ledger: Ledger) -> Signatures:
     mean, axes = _principal(ledger)
     files: dict[str, int] = {}
     parts, start = [], 0
-    columns = ("index", "label", "sha256", "feature", "thumbnail")
+    columns = ("index", "label", "sha256", "feature")
     hashes = read_ahead(ledger.iterate("thumbnail"), lambda shard: _hashes(shard["thumbnail"]))
-    for shard, bits in zip(ledger.iterate(*columns[:-1]), hashes, strict=True):
+    for shard, bits in zip(ledger.iterate(*columns), hashes, strict=True):
         if isinstance(bits, ImageError):
             raise bits
         file = [files.setdefault(name, start + at) for at, name in enumerate(shard["sha256"])]
@@ -130,29 +134,21 @@ def candidates(
 ) -> list[tuple[int, int]]:
     """Pairs of different files that may be copies, by position, the most alike hashes first.
 
-    Every pair is compared, in blocks: bits differ in `(63 - h·h') / 2` places. Then
-    the few that are left by their features, which `features` gives for ascending positions.
+    Every pair of hashes is compared, in blocks; then the few that are left by their features, which
+    `features` gives for ascending positions.
     """
     each = np.flatnonzero((of.file == np.arange(len(of.file))) & of.hash.any(axis=1))
-    bits, direction = of.hash[each].astype(np.float32), of.direction[each]
-    found = [np.zeros((3, 0), np.int64)]
-    for start in range(0, len(each), _ROWS):
-        for at in range(start, len(each), _COLUMNS):
-            agreement = bits[start : start + _ROWS] @ bits[at : at + _COLUMNS].T
-            near = np.flatnonzero(agreement >= BITS - 2 * NEAR)
-            first, second = np.divmod(near, agreement.shape[1])
-            alike = agreement.ravel()[near].astype(np.int64)
-            first, second = start + first, at + second
-            most = _products(direction, first, second)
-            keep = (first < second) & (most >= LIKE - _ROUNDING)
-            found.append(np.stack([first[keep], second[keep], alike[keep]]))
-    first, second, alike = np.concatenate(found, axis=1)
+    bits, direction = _packed(of.hash[each]), of.direction[each]
+    starts = range(0, len(each), _ROWS)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        parts = list(pool.map(lambda start: _near(bits, direction, start), starts))
+    first, second, apart = np.concatenate([np.zeros((3, 0), np.int64), *parts], axis=1)
     some, place = np.unique(np.stack([each[first], each[second]]), return_inverse=True)
     unit = _unit(features(some) - of.mean) if len(some) else np.zeros((0, len(of.mean)))
     first, second = place.reshape(2, -1)
     keep = _products(unit, first, second) >= LIKE
-    first, second, alike = some[first[keep]], some[second[keep]], alike[keep]
-    order = np.lexsort((second, first, -alike))
+    first, second, apart = some[first[keep]], some[second[keep]], apart[keep]
+    order = np.lexsort((second, first, apart))
     return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
 
 
@@ -210,15 +206,37 @@ def _hashes(thumbnails: Iterable[bytes]) -> Int8[np.ndarray, "image 63"]:
 
 def _principal(ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the features, and the axes in which they differ most."""
-    size = ledger.receipt.feature_size
-    count, total, square = 0, np.zeros(size), np.zeros((size, size))
-    for shard in ledger.iterate("feature"):
+    count, total = 0, np.zeros(ledger.receipt.feature_size)
+    every, some = -(-ledger.receipt.count // _SAMPLE), []
+    for shard in ledger.iterate("feature", rows=_READ):
         feature = shard["feature"].astype(np.float64)
         count, total = count + len(feature), total + feature.sum(axis=0)
-        square += feature.T @ feature
+        some.append(feature[::every])
     mean = total / max(count, 1)
-    axes = np.linalg.eigh(square - count * np.outer(mean, mean))[1][:, ::-1][:, :_PARTS]
+    centred = np.concatenate(some) - mean
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :_PARTS]
     return mean.astype(np.float32), axes.astype(np.float32)
+
+
+def _packed(hashes: np.ndarray) -> np.ndarray:
+    """63 signs as the bits of one number each."""
+    packed = np.packbits(hashes > 0, axis=1, bitorder="little")
+    return np.ascontiguousarray(packed).view(np.uint64).ravel()
+
+
+def _near(bits: np.ndarray, direction: np.ndarray, start: int) -> np.ndarray:
+    """First, second and bits apart, of a block's images and those after it, that may be copies."""
+    found = [np.zeros((3, 0), np.int64)]
+    for at in range(start, len(bits), _COLUMNS):
+        differing = bits[start : start + _ROWS, None] ^ bits[None, at : at + _COLUMNS]
+        apart = np.bitwise_count(differing)
+        near = np.flatnonzero(apart <= NEAR)
+        first, second = np.divmod(near, apart.shape[1])
+        first, second, apart = start + first, at + second, apart.ravel()[near]
+        most = _products(direction, first, second)
+        keep = (first < second) & (most >= LIKE - _ROUNDING)
+        found.append(np.stack([first[keep], second[keep], apart[keep]]).astype(np.int64))
+    return np.concatenate(found, axis=1)
 
 
 def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:
@@ -228,10 +246,8 @@ def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:
 
 def _products(vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Scalar products of pairs of rows."""
-    parts = [
-        np.einsum("ij,ij->i", vectors[first[at : at + _PAIRS]], vectors[second[at : at + _PAIRS]])
-        for at in range(0, len(first), _PAIRS)
-    ]
+    cuts = [slice(at, at + _PAIRS) for at in range(0, len(first), _PAIRS)]
+    parts = [np.einsum("ij,ij->i", vectors[first[cut]], vectors[second[cut]]) for cut in cuts]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 

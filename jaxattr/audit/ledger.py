@@ -107,12 +107,21 @@ class Ledger:
         with replacing(target) as temporary:
             pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
 
-    def iterate(self, *columns: str) -> Iterator[dict[str, np.ndarray]]:
-        """The named columns of the readable images, one shard at a time, in index order."""
+    def iterate(self, *columns: str, rows: int = 1) -> Iterator[dict[str, np.ndarray]]:
+        """The named columns of the readable images, in index order, some shards at a time.
+
+        As many shards as hold `rows` images: where each of them is multiplied by something large,
+        many at once cost less.
+        """
+        waiting: list[pa.Table] = []
         for number in range(self.receipt.shards):
             table = self._read(number, [*columns, "error"])
-            table = table.filter(pc.field("error") == "")
-            yield {name: _to_numpy(table[name]) for name in columns}
+            whole = set(table["error"].unique().to_pylist()) <= {""}
+            waiting.append(table if whole else table.filter(pc.field("error") == ""))
+            if sum(map(len, waiting)) >= rows or number + 1 == self.receipt.shards:
+                table = waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting)
+                waiting = []
+                yield {name: _to_numpy(table[name]) for name in columns}
 
     def read(self, *columns: str) -> dict[str, np.ndarray]:
         """The named columns of all readable images; keep to small columns."""
@@ -153,7 +162,8 @@ class Ledger:
     def _read(self, number: int, columns: list[str]) -> pa.Table:
         path = self.shard(number)
         try:
-            return pq.read_table(path, columns=columns, memory_map=False, use_threads=False)
+            with pq.ParquetFile(path) as file:  # a third of the time of pq.read_table
+                return file.read(columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise LedgerError(
                 f"{path.name} of the ledger in {self.folder} cannot be read ({_line(error)}); "
