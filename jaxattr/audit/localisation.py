@@ -79,14 +79,17 @@ def _batch(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     total = np.maximum(mass.sum(axis=1, dtype=np.float64), 1)[:, None]
     expected = cover.sum(axis=0, dtype=np.float64) / len(cover)
-
-    def excess(values: np.ndarray) -> np.ndarray:
-        return (values @ cover).astype(np.float64) / total - expected
-
-    seen = excess(mass)
+    seen = (mass @ cover).astype(np.float64) / total - expected
     best = seen.argmax(axis=1)
     top = seen[np.arange(len(mass)), best]
-    reached = sum((excess(mass[:, order]).max(axis=1) >= top).astype(int) for order in orders)
+    # Windows of one size differ in their sum only, so the largest sum of a size is its best.
+    starts = np.flatnonzero(np.diff(expected, prepend=-1.0))
+
+    def highest(values: np.ndarray) -> np.ndarray:
+        sums = np.maximum.reduceat(values @ cover, starts, axis=1).astype(np.float64)
+        return (sums / total - expected[starts]).max(axis=1)
+
+    reached = sum((highest(mass[:, order]) >= top).astype(int) for order in orders)
     empty = mass.max(axis=1, initial=0) == 0
     share = np.where(empty, 0.0, top + expected[best])
     return share, best, np.where(empty, 1.0, (1 + reached) / (1 + len(orders)))

@@ -8,7 +8,7 @@ tests is K(K-1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -27,6 +27,7 @@ CALIBRATED_ON = 10_000
 DISCRIMINANT_IMAGES = 10
 """Images that every class must have for the discriminant to be used."""
 _CHUNK = 512
+_KEPT_NUMBERS = 2**24
 
 Result = TypeVar("Result")
 
@@ -120,7 +121,7 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     fold = cal.folds(label)
     enough = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
     use = enough and recipe.discriminant
-    reader = _Reader(ledger, classes, label, fold)
+    reader = _Reader(ledger, classes, label, fold, [])
     weight = np.ones(len(label), np.float32)
     discriminant = _discriminant(reader, weight) if use else None
     model, final, scores = _calibrated(reader, discriminant, recipe)
@@ -149,16 +150,21 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     return result
 
 
+_Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 class _Reader(NamedTuple):
     ledger: Ledger
     classes: np.ndarray
     label: np.ndarray
     fold: np.ndarray
+    kept: list[_Chunk]
+    """The sample, once it was read, if it is small."""
 
-    def chunks(self, every: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def chunks(self, every: int = 1) -> Iterator[_Chunk]:
         """Positions, logits of the classes present and features, of all images or every nth."""
         start = 0
-        for shard in self.ledger.iterate("logits", "feature"):
+        for shard in self.ledger.iterate("logits", "feature", rows=_CHUNK):
             rows = np.arange(len(shard["logits"]))
             rows = rows[(start + rows) % every == 0]
             for first in range(0, len(rows), _CHUNK):
@@ -167,10 +173,28 @@ class _Reader(NamedTuple):
                 yield start + part, logits, shard["feature"][part]
             start += len(shard["logits"])
 
+    def sample(self) -> Iterable[_Chunk]:
+        """The images that temperatures are fitted on; read once if they take less than 64 MiB."""
+        every = max(1, -(-len(self.label) // CALIBRATED_ON))
+        if len(self.label) // every * len(self.classes) > _KEPT_NUMBERS:
+            return self.chunks(every)
+        if not self.kept:
+            self.kept.extend(self.chunks(every))
+        return self.kept
+
+    def features(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions and features of all images."""
+        start = 0
+        for shard in self.ledger.iterate("feature", rows=_CHUNK):
+            for first in range(0, len(shard["feature"]), _CHUNK):
+                part = shard["feature"][first : first + _CHUNK]
+                yield start + first + np.arange(len(part)), part
+            start += len(shard["feature"])
+
 
 def _discriminant(reader: _Reader, weight: np.ndarray) -> cal.Discriminant:
     sums = cal.empty_sums(len(reader.classes), reader.ledger.receipt.feature_size)
-    for at, _, feature in reader.chunks():
+    for at, feature in reader.features():
         cal.add_sums(sums, feature, reader.label[at], reader.fold[at], weight[at])
     return cal.fit_discriminant(sums)
 
@@ -203,10 +227,9 @@ def _calibrated(
 
 
 def _fit(reader: _Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibration]:
-    every = max(1, -(-len(reader.label) // CALIBRATED_ON))
     nothing = np.zeros((0, len(cal.TEMPERATURES)))  # of a folder in which nothing can be read
     tables: list[list[np.ndarray]] = [[nothing] for _ in scores]
-    for at, logits, feature in reader.chunks(every):
+    for at, logits, feature in reader.sample():
         for table, one in zip(tables, scores, strict=True):
             table.append(cal.tabulate(one(at, logits, feature), reader.label[at]))
     classes = len(reader.classes)

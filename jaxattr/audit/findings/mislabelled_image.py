@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
+from scipy import special
 
 from jaxattr.audit import localisation
+from jaxattr.audit import statistics as st
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.ledger import Ledger
@@ -17,6 +20,10 @@ LISTED = 10_000
 """Findings returned; how many more there were is in each one's `extra`."""
 SURE = float(np.log(19))
 """Calibrated log-odds of rival against label, 95 : 5, for `medium`."""
+FOREIGN = 0.005
+"""Share of images that is expected to be of classes that the folder lacks, for ranking."""
+_TINY = 1e-30
+_READ = 512
 
 CAVEAT = (
     "Wrong where the picture shows both, or where the model errs: in a clean folder every "
@@ -24,29 +31,44 @@ CAVEAT = (
 )
 
 
+class Suspicion(NamedTuple):
+    """What speaks against the label of every readable image."""
+
+    log_odds: Float[np.ndarray, " image"]
+    """Of a wrong label against a right one; ranks images."""
+    margin: Float[np.ndarray, " image"]
+    """`(l_rival - l_label) / T` of the model's own logits."""
+    rival: Int[np.ndarray, " image"]
+    """Model output with the highest logit but the label's."""
+    outside: Float[np.ndarray, " image"]
+    """Share of the log-odds' wrong part that says: of no class of this folder."""
+
+
 class Suspect(NamedTuple):
     """An image whose label the model contradicts, or that an accepted pair flags."""
 
     position: int
     log_odds: float
+    margin: float
     rival: int
-    """Model output with the highest logit but the label's."""
+    known: int
+    """The most probable class of the folder but the label, by the combined posterior; or -1."""
     pair: Pair | None
     membership: float
 
 
 def mislabelled_image(ledger: Ledger) -> list[Finding]:
-    """Images whose label the model contradicts, ranked by calibrated log-odds.
+    """Images whose label is contradicted, ranked by the odds of a wrong label (`suspicion`).
 
-    The score is `(l_rival - l_label) / T`, the logit margin at the fitted temperature: no map and
-    no feature ranked such images better. The map is evidence to be looked at: the box holding most
+    No map ranked such images better. The map is evidence to be looked at: the box holding most
     of the negative part of the pair map, and whether that is more than its own shuffled cells
     give (`localisation.localise`).
 
     Severity is `high` only inside an accepted contaminated pair and more likely from its source
-    than not. Outside pairs an image is ranked, not certified: `medium` at odds of 95 : 5 or more,
-    else `low`, and no q-value. Whether the evidence is localised is said and does not count: it
-    passes for right labels as often, and would hide known errors (`docs/audit.md`).
+    than not. Outside pairs an image is ranked, not certified: `medium` where the model's
+    calibrated odds of rival against label are 95 : 5 or more, else `low`, and no q-value. Whether
+    the evidence is localised is said and does not count: it passes for right labels as often, and
+    would hide known errors (`docs/audit.md`).
     """
     of = posterior(ledger)
     ranked = suspects(ledger)
@@ -62,27 +84,72 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
 
 
 @once
-def suspects(ledger: Ledger) -> list[Suspect]:
-    """Contradicted or flagged images of classes that pass the gate: flagged first, by score."""
+def suspicion(ledger: Ledger) -> Suspicion:
+    """Log-odds that a label a is wrong, from the whole folder's evidence.
+
+    `log(ε/K + Σ_b E[γ_ab] p_b + φ F/(C-K)) - log((1-ε) p_a)`: uniform noise, sources of folder a
+    by the posterior mean of their rates (`statistics.expected_rates`), and classes that the folder
+    lacks. F is the odds of these C - K outputs against the K present, in the model's own softmax
+    over all outputs at its temperature; φ is `FOREIGN`.
+    """
     of = posterior(ledger)
-    known = testable(of)
+    classes, noise = max(len(of.classes), 1), of.final.noise
+    moved = np.zeros(len(of.label))
+    for label in range(len(of.classes)):
+        members, shares = of.shares(label)
+        base = st.base_denominator(of.label_probability[members], noise, classes)
+        rates = st.expected_rates(shares, base, of.counts)
+        moved[members] = np.bincount(shares.row, rates[shares.column] * shares.value, len(members))
+    outside, margin, rival = _outside(ledger, of)
+    wrong = noise / classes + moved + outside
+    right = (1 - noise) * np.maximum(of.label_probability.astype(np.float64), _TINY)
+    return Suspicion(np.log(wrong) - np.log(right), margin, rival, outside / wrong)
+
+
+def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`φ F/(C-K)`, the calibrated margin and the rival of every image."""
+    columns: list[tuple[np.ndarray, ...]] = []
+    for shard in ledger.iterate("logits", "label", "rival"):
+        logits, rows = shard["logits"].astype(np.float64), np.arange(len(shard["label"]))
+        margin = logits[rows, shard["rival"]] - logits[rows, shard["label"]]
+        others = np.setdiff1d(np.arange(logits.shape[1]), of.classes)
+        share = np.zeros(len(rows))
+        if len(others):
+            scaled = logits / of.model.temperature
+            inside = special.logsumexp(scaled[:, of.classes], axis=1)
+            odds = np.exp(np.minimum(special.logsumexp(scaled[:, others], axis=1) - inside, 300))
+            share = FOREIGN * odds / len(others)
+        columns.append((share, margin / of.model.temperature, shard["rival"]))
+    if not columns:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
+    share, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return share, margin, rival
+
+
+@once
+def suspects(ledger: Ledger) -> list[Suspect]:
+    """Contradicted or flagged images of classes that pass the gate: flagged first, by score.
+
+    Contradicted is a label that is not the model's best output, or not the best class of the
+    combined posterior.
+    """
+    of, seen = posterior(ledger), suspicion(ledger)
     flagged: dict[int, tuple[Pair, float]] = {}
     for pair in pair_tests(ledger).accepted:
         for position, membership in zip(pair.members, pair.memberships, strict=True):
             if membership > flagged.get(position, (pair, 0.0))[1]:
                 flagged[position] = (pair, membership)
-    found, start = [], 0
-    for shard in ledger.iterate("logits", "label", "rival"):
-        rows = np.arange(len(shard["label"]))
-        logits = shard["logits"].astype(np.float64)
-        margin = logits[rows, shard["rival"]] - logits[rows, shard["label"]]
-        for row in rows:
-            position = start + int(row)
-            if position in flagged or (margin[row] > 0 and known[of.label[position]]):
-                pair, membership = flagged.get(position, (None, 0.0))
-                odds = float(margin[row]) / of.model.temperature
-                found.append(Suspect(position, odds, int(shard["rival"][row]), pair, membership))
-        start += len(rows)
+    best = of.rival_probability[:, :1].max(axis=1, initial=0.0)
+    listed = (seen.margin > 0) | (best > of.label_probability)
+    listed &= testable(of)[of.label]
+    listed[list(flagged)] = True
+    found = []
+    for position in np.flatnonzero(listed).tolist():
+        pair, membership = flagged.get(position, (None, 0.0))
+        known = int(of.classes[of.rival[position, 0]]) if of.rival.shape[1] else -1
+        odds, margin = float(seen.log_odds[position]), float(seen.margin[position])
+        rival = int(seen.rival[position])
+        found.append(Suspect(position, odds, margin, rival, known, pair, membership))
     return sorted(found, key=lambda one: (one.pair is None, -one.log_odds, one.position))
 
 
@@ -92,12 +159,13 @@ def _maps(ledger: Ledger, positions: list[int]) -> np.ndarray:
     result, start = np.zeros((len(positions), cells), np.int8), 0
     if not positions:
         return result
-    place = {position: i for i, position in enumerate(positions)}
-    for shard in ledger.iterate("map_pair"):
-        for row, values in enumerate(shard["map_pair"]):
-            if start + row in place:
-                result[place[start + row]] = values
-        start += len(shard["map_pair"])
+    order = np.argsort(positions)
+    ascending = np.asarray(positions)[order]
+    for shard in ledger.iterate("map_pair", rows=_READ):
+        end = start + len(shard["map_pair"])
+        first, last = np.searchsorted(ascending, (start, end))
+        result[order[first:last]] = shard["map_pair"][ascending[first:last] - start]
+        start = end
     return result
 
 
