@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy import interpolate, linalg, optimize, special
 
 FOLDS = 5
-SHRINKAGE = 0.1
+SHRINKAGE = 0.3
 NOISE_FLOOR = 0.01
 TEMPERATURES = 2.0 ** np.arange(-4, 8.25, 0.5)
 """Where the label's log-probability is tabulated; a cubic spline in log T goes between."""
@@ -172,7 +172,7 @@ def add_sums(
 def fit_discriminant(sums: ClassSums) -> Discriminant:
     """Cross-fitted linear discriminant: class means, one shared covariance, shrunk.
 
-    `S` is the covariance within classes, `Σ = S + 0.1 tr(S)/d I`, and the score of class c is
+    `S` is the covariance within classes, `Σ = S + 0.3 tr(S)/d I`, and the score of class c is
     `μ_c' Σ⁻¹ x - ½ μ_c' Σ⁻¹ μ_c`, with equal priors. Fold k is scored by means and covariance of
     the other folds, so no image votes for its own label. The result is float32, for speed. Weights
     below 1 let doubtful images count less in means and covariance (`posterior.fit_posterior`).

@@ -22,6 +22,8 @@ RECALL_FLOOR = 0.2
 LOSS_CEILING = 0.9
 _STEPS = 60  # halvings: the rate is exact to the last digit of a double
 _CHAIN = 10
+RATES = np.geomspace(0.003, 0.6, 14)
+"""Rates that `expected_rates` holds possible, equally likely each."""
 
 
 class Shares(NamedTuple):
@@ -183,6 +185,25 @@ def memberships(folder: Folder, shares: Shares, step: int) -> Float[np.ndarray, 
     of = shares.column == source.column
     part = source.rate * np.bincount(shares.row[of], shares.value[of], len(source.denominator))
     return part / (source.denominator + part)
+
+
+def expected_rates(
+    shares: Shares,
+    denominator: Float[np.ndarray, " image"],
+    counts: Int[np.ndarray, "class"],
+) -> Float[np.ndarray, "class"]:
+    """Posterior mean of the rate γ of every source class of one folder, for ranking images.
+
+    Prior: one source a folder, so γ is 0 with probability `1 - 1/K`, else one of `RATES`. With
+    `exp(Λ(γ))` as likelihood a source that is likely but not certified still counts, in part.
+    """
+    classes = len(counts)
+    ratio = shares.value / denominator[shares.row]
+    gain = np.stack([np.bincount(shares.column, np.log1p(r * ratio), classes) for r in RATES])
+    log_ratios = gain + np.log1p(-RATES)[:, None] * counts
+    weights = np.exp(log_ratios - np.maximum(log_ratios.max(axis=0), 0))
+    nothing = np.exp(-np.maximum(log_ratios.max(axis=0), 0)) * (classes - 1) * len(RATES)
+    return np.where(counts > 0, RATES @ weights / (weights.sum(axis=0) + nothing), 0.0)
 
 
 def q_values(p_values: Float[np.ndarray, " test"], tests: int) -> Float[np.ndarray, " test"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from jaxattr.audit import calibration
 from jaxattr.audit.findings.contaminated_pair import Tests, compare_pairs, pair_tests, testable
-from jaxattr.audit.findings.mislabelled_image import suspects
+from jaxattr.audit.findings.mislabelled_image import suspicion
 from jaxattr.audit.posterior import Posterior, Recipe, fit_posterior, posterior
 from jaxattr.bench.labelled import Labelled
 
@@ -46,8 +46,8 @@ class Ranking(NamedTuple):
 
 
 def audit(given: Labelled) -> Ranking:
-    """The findings as `jaxattr audit` makes them."""
-    return _audited(given, posterior(given), pair_tests(given), _order(given))
+    """The findings as `jaxattr audit` makes them, images by the odds of a wrong label."""
+    return _audited(given, posterior(given), pair_tests(given), suspicion(given).log_odds)
 
 
 def without(recipe: Recipe) -> Callable[[Labelled], Ranking]:
@@ -122,14 +122,6 @@ def _audited(given: Labelled, of: Posterior, tests: Tests, images: np.ndarray) -
     flagged = {image for pair in tests.accepted for image in pair.members}
     refused = not testable(of).any()
     return Ranking(tests.statistic, images, accepted, np.array(sorted(flagged), np.int64), refused)
-
-
-def _order(given: Labelled) -> np.ndarray:
-    """The order in which the audit lists images, as a score; what it does not list has none."""
-    score, listed = np.zeros(len(given.label)), suspects(given)
-    for place, one in enumerate(listed):
-        score[one.position] = len(listed) - place
-    return score
 
 
 def _present(given: Labelled) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

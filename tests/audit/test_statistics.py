@@ -54,6 +54,21 @@ def test_a_class_without_images_is_never_a_source():
     _, denominator, shares, counts = folder(0)
     counts[2] = 0
     assert st.maximize_ratio(shares, denominator, counts).rate[2] == 0
+    assert st.expected_rates(shares, denominator, counts)[2] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_expected_rate_is_bayes_rule_written_out(seed: int):
+    p, denominator, shares, counts = folder(seed)
+    found = st.expected_rates(shares, denominator, counts)
+    for source in range(1, 6):
+        ratios = p[:, source] / denominator
+        likelihood = np.exp([st.log_ratio(rate, ratios, 8) for rate in st.RATES])
+        prior = np.full(len(st.RATES), 1 / 6 / len(st.RATES))
+        joint = prior * likelihood
+        mean = (joint * st.RATES).sum() / (joint.sum() + 5 / 6)
+        assert found[source] == pytest.approx(mean)
+    assert 0 < found[2] < st.maximize_ratio(shares, denominator, counts).rate[2]  # shrunk
 
 
 def test_the_profile_interval_ends_where_the_ratio_has_fallen_by_half_a_quantile():
@@ -195,7 +210,7 @@ def test_the_streamed_discriminant_is_the_direct_one():
         x, y = feature[fold != number].astype(float), label[fold != number]
         mean = np.stack([x[y == c].mean(axis=0) for c in range(5)])
         within = (x - mean[y]).T @ (x - mean[y]) / (len(x) - 5)
-        inverse = np.linalg.inv(within + 0.1 * np.trace(within) / 9 * np.eye(9))
+        inverse = np.linalg.inv(within + cal.SHRINKAGE * np.trace(within) / 9 * np.eye(9))
         test = feature[fold == number].astype(float)
         # log of the Gaussian density, up to what all classes share
         density = np.stack([-0.5 * np.sum((test - m) @ inverse * (test - m), axis=1) for m in mean])

@@ -19,7 +19,7 @@ from jaxattr.labels import LabelTable
 LISTED = 10_000
 """Findings returned; how many more there were is in each one's `extra`."""
 SURE = float(np.log(19))
-"""Calibrated log-odds of rival against label, 95 : 5, for `medium`."""
+"""Log-odds of a wrong label, 95 : 5, for `medium`."""
 FOREIGN = 0.005
 """Share of images that is expected to be of classes that the folder lacks, for ranking."""
 _TINY = 1e-30
@@ -65,10 +65,9 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     give (`localisation.localise`).
 
     Severity is `high` only inside an accepted contaminated pair and more likely from its source
-    than not. Outside pairs an image is ranked, not certified: `medium` where the model's
-    calibrated odds of rival against label are 95 : 5 or more, else `low`, and no q-value. Whether
-    the evidence is localised is said and does not count: it passes for right labels as often, and
-    would hide known errors (`docs/audit.md`).
+    than not. Outside pairs an image is ranked, not certified: `medium` where the odds are 95 : 5
+    or more, else `low`, and no q-value. Whether the evidence is localised is said and does not
+    count: it passes for right labels as often, and would hide known errors (`docs/audit.md`).
     """
     of = posterior(ledger)
     ranked = suspects(ledger)
@@ -183,13 +182,14 @@ def _finding(
     localised = bool(found.localised[i])
     ranked: Severity = "medium" if suspect.log_odds >= SURE else "low"
     first, second = names.short(label), names.short(other)
-    probability = 1 / (1 + float(np.exp(-suspect.log_odds)))
     extra: dict[str, Any] = {
         **counts,
         "certified": pair is not None,
         "membership": suspect.membership if pair else None,
         "rival": suspect.rival,
         "rival_in_folder": bool(np.isin(suspect.rival, of.classes)),
+        "best_class_in_folder": suspect.known if suspect.known >= 0 else None,
+        "margin": suspect.margin,
         "localised": localised,
         "box": [int(value) for value in found.box[i]],
         "share": float(found.share[i]),
@@ -202,15 +202,15 @@ def _finding(
         kind="mislabelled_image",
         severity="high" if pair else ranked,
         title=f"Labelled {first}, looks like {second}",
-        detail=" ".join([_status(names, suspect, first, probability), _where(extra)]),
+        detail=" ".join([_status(names, suspect, first, extra), _where(extra)]),
         classes=(label, other),
         images=(int(of.image[suspect.position]),),
         score=suspect.log_odds,
-        effect=suspect.membership if pair else probability,
+        effect=suspect.membership if pair else float(special.expit(suspect.log_odds)),
         effect_name=(
             "posterior probability of coming from the pair's source"
             if pair
-            else "calibrated probability of the rival, against the label"
+            else "probability that the label is wrong"
         ),
         q_value=pair.q_value if pair else None,
         null="of the pair: no image of the source class carries this label" if pair else "",
@@ -222,13 +222,17 @@ def _finding(
     )
 
 
-def _status(names: LabelTable, suspect: Suspect, first: str, probability: float) -> str:
+def _status(names: LabelTable, suspect: Suspect, first: str, extra: dict[str, Any]) -> str:
     rival = names.short(suspect.rival)
-    odds = f"The model puts {rival} against {first} at {_odds(probability)}."
+    text = f"The model puts {rival} against {first} at {_odds(special.expit(suspect.margin))}"
+    if suspect.margin <= 0:
+        text += ", but its logits and features together do not"
+    elif not extra["rival_in_folder"] and suspect.known >= 0:
+        text += f"; of this folder's classes {names.short(suspect.known)} comes next"
     if suspect.pair is None:
-        return f"{odds} Ranked only: no certified pair contains this image."
+        return f"{text}. Ranked only: no certified pair contains this image."
     return (
-        f"{odds} Inside a certified contaminated pair: {suspect.membership:.0%} likely to be from "
+        f"{text}. Inside a certified contaminated pair: {suspect.membership:.0%} likely to be from "
         f"its source."
     )
 
