@@ -1,0 +1,72 @@
+"""Shortcut on the background: what surrounds the objects decides, more than they do."""
+
+from __future__ import annotations
+
+from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.shortcuts import FLOOR, Verdict, verdicts
+from jaxattr.labels import LabelTable
+
+NULL = (
+    f"around objects of other classes, the surroundings of the class's images raise log p of the "
+    f"class by at most {FLOOR:g} more than a third class's surroundings do, or than the class's "
+    f"own object in the other images' surroundings"
+)
+
+
+def shortcut_background(ledger: Ledger) -> list[Finding]:
+    """Classes whose surroundings carry the model's decision, more than their objects.
+
+    Candidates are classes whose maps lie at the border of the image more than others', the verdict
+    comes from the background probe. It needs masks or boxes (`objects.object_box`): of images
+    without, nothing is found, for a map or the middle of an image does not say where the object
+    ends. Classes with a shortcut at a fixed place are left out: that place is part of the
+    surroundings. Certified at `q <= 0.05`; severity and score as for `shortcut_place`.
+    """
+    found = verdicts(ledger, "background", ("third", "object"))
+    accepted = [one for one in found if one.accepted and one.asked.answer["boxes"]]
+    if not accepted:
+        return []
+    placed = {one.classes for one in shortcut_place(ledger)}
+    names = LabelTable(ledger.receipt.labels)
+    return [_finding(one, names) for one in accepted if (one.label,) not in placed]
+
+
+def _finding(one: Verdict, names: LabelTable) -> Finding:
+    name = names.short(one.label)
+    low, high = one.share_interval
+    return Finding(
+        kind="shortcut_background",
+        severity=one.severity,
+        title=f"The background of {name} images makes the model say {name}",
+        detail=(
+            f"Put into the surroundings of {name} images, the objects of {one.recipients} images "
+            f"of other classes were taken for {name} in {one.share:.0%} (95 % interval {low:.0%} "
+            f"to {high:.0%}). Log p of {name} rose by {one.rise.mean:.1f}: {one.over[0].mean:.1f} "
+            f"more than in other classes' surroundings, and {one.over[1].mean:.1f} more than when "
+            f"{name} itself was put into the other images."
+        ),
+        classes=(one.label,),
+        images=tuple(dict.fromkeys(one.asked.answer["donors"])),
+        score=one.margin,
+        effect=one.share,
+        effect_name="share of other classes' objects taken for this class in its surroundings",
+        interval=(low, high),
+        p_value=one.p_value,
+        null=NULL,
+        q_value=one.q_value,
+        power=f"{one.power} Classes whose maps do not lie at the border were not tested.",
+        action=(
+            f"Look at what surrounds {name} in these images. Collect images of {name} in other "
+            f"surroundings, or exchange the background in training."
+        ),
+        caveat=(
+            f"Boxes or masks that leave out a part of {name} look the same; so does a background "
+            f"that is the best evidence there is, because the object is small or hidden."
+        ),
+        extra={
+            "map_statistic": one.asked.question["statistic"],
+            **numbers(one, ("third", "object")),
+        },
+    )

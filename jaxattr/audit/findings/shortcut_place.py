@@ -1,0 +1,125 @@
+"""Shortcut at a fixed place: pixels there are enough for the class, more than its objects are."""
+
+from __future__ import annotations
+
+from jaxattr.audit import places
+from jaxattr.audit.finding import Finding
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.probes.store import load
+from jaxattr.audit.shortcuts import FLOOR, Verdict, verdicts
+from jaxattr.labels import LabelTable
+
+NULL = (
+    f"pasted onto images of other classes, the pixels at that place raise log p of the class by at "
+    f"most {FLOOR:g} more than the strongest window elsewhere in the class's own images does, or "
+    f"than the same place of a third class's images"
+)
+
+
+def shortcut_place(ledger: Ledger) -> list[Finding]:
+    """Places of a class's images that make the model say the class wherever they are pasted.
+
+    Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
+    its answers nothing is found. Certified at `q <= 0.05` over all candidates. Severity is `high`
+    when most images are turned, else `medium`; the score is the rise of log p, in nats, above that
+    of the better control. Where no class could be tested, one finding of severity `low` says so.
+    """
+    kept = load(ledger, "pasting")
+    if kept is None or not kept.complete:
+        return []
+    of = places.scan(ledger)
+    if not of.tested:
+        return [_untested(of)] if len(of.present) else []
+    names = LabelTable(ledger.receipt.labels)
+    found = verdicts(ledger, "pasting", ("elsewhere", "third"))
+    return [_finding(one, of, names) for one in found if one.accepted]
+
+
+def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
+    question = one.asked.question
+    name, where = names.short(one.label), whereabouts(question["box"], of.grid)
+    low, high = one.share_interval
+    return Finding(
+        kind="shortcut_place",
+        severity=one.severity,
+        title=f"Pixels at the {where} of {name} images make the model say {name}",
+        detail=(
+            f"Pasted onto {one.recipients} images of other classes, they turned {one.share:.0%} of "
+            f"them to {name} (95 % interval {low:.0%} to {high:.0%}). Log p of {name} rose by "
+            f"{one.rise.mean:.1f}: {one.over[0].mean:.1f} more than with the strongest windows "
+            f"from elsewhere in images of {name}, {one.over[1].mean:.1f} more than with the same "
+            f"place of other classes' images."
+        ),
+        classes=(one.label,),
+        images=tuple(question["images"]),
+        score=one.margin,
+        effect=one.share,
+        effect_name="share of images of other classes that the pasted pixels turn to this class",
+        interval=(low, high),
+        p_value=one.p_value,
+        null=NULL,
+        q_value=one.q_value,
+        power=f"{one.power} {_untested_part(of)}",
+        action=(
+            f"Look at the {where} of these images. Crop or paint over what does not belong to "
+            f"{name}, or collect images without it, and train again."
+        ),
+        caveat=(
+            f"A part of {name} that lies at this place in most images, and that the model needs "
+            f"more than the rest, looks the same."
+        ),
+        extra={
+            "localised": True,
+            "box": question["box"],
+            "place": where,
+            "map_statistic": question["statistic"],
+            **numbers(one, ("elsewhere", "third")),
+        },
+    )
+
+
+def numbers(one: Verdict, controls: tuple[str, str]) -> dict[str, object]:
+    """The numbers behind a verdict, for `Finding.extra`."""
+    return {
+        "rise": one.rise.mean,
+        "rise_interval": list(one.rise.interval),
+        **{f"rise_over_{name}": part.mean for name, part in zip(controls, one.over, strict=True)},
+        "recipients": one.recipients,
+        "donors": one.donors,
+        "tests": one.tests,
+    }
+
+
+def whereabouts(box: list[int], grid: tuple[int, int]) -> str:
+    """The place in words, by the thirds of the image that the box's middle lies in."""
+    row = min(int(3 * (box[0] + box[2]) / 2 / grid[0]), 2)
+    column = min(int(3 * (box[1] + box[3]) / 2 / grid[1]), 2)
+    words = [("top", "", "bottom")[row], ("left", "", "right")[column]]
+    return " ".join(filter(None, words)) or "middle"
+
+
+def _untested_part(of: places.Scan) -> str:
+    left = len(of.present) - len(of.classes)
+    if not left:
+        return f"All {len(of.present):,} classes were tested."
+    return (
+        f"{left:,} of {len(of.present):,} classes have fewer than {places.CLASS_IMAGES} images and "
+        f"were not tested."
+    )
+
+
+def _untested(of: places.Scan) -> Finding:
+    return Finding(
+        kind="shortcut_place",
+        severity="low",
+        title="Shortcuts were not tested: too few images",
+        detail=(
+            f"{len(of.classes):,} of {len(of.present):,} classes have {places.CLASS_IMAGES} images "
+            f"with maps; {places.CLASSES} classes must have that many."
+        ),
+        classes=tuple(of.present.tolist()),
+        images=(),
+        score=0.0,
+        action="Audit a folder with more images in each class.",
+        caveat="Nothing was found because nothing was looked at.",
+    )

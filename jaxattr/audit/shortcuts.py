@@ -1,0 +1,112 @@
+"""What pasting and exchanging backgrounds say about a class: one verdict for both probes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxattr.audit import statistics as st
+from jaxattr.audit.finding import Severity
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.paired import Paired, compare, share_interval
+from jaxattr.audit.posterior import Posterior, posterior
+from jaxattr.audit.probes.store import Answered, answers
+
+FLOOR = 1.0
+"""Nats by which log p of the class must rise more than after each control: p times e."""
+
+
+class Verdict(NamedTuple):
+    """One question, answered: how far pixels of a class carry it onto other images."""
+
+    asked: Answered
+    label: int
+    rise: Paired
+    """Of log p of the class."""
+    over: tuple[Paired, ...]
+    """How much more it rises than after each control."""
+    turned: int
+    recipients: int
+    """Recipients, and those predicted as the class afterwards."""
+    donors: int
+    p_value: float
+    """The larger of the controls' p-values: each must be beaten."""
+    q_value: float
+    tests: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the finding is certified."""
+        return self.q_value <= st.LEVEL
+
+    @property
+    def margin(self) -> float:
+        """Nats above the better control."""
+        return min(one.mean for one in self.over)
+
+    @property
+    def share(self) -> float:
+        """Of the recipients that are turned."""
+        return self.turned / self.recipients
+
+    @property
+    def share_interval(self) -> tuple[float, float]:
+        """95 % interval of `share`."""
+        return share_interval(self.turned, self.recipients)
+
+    @property
+    def severity(self) -> Severity:
+        """`high` when most recipients are turned, else `medium`."""
+        return "high" if self.share > 0.5 else "medium"
+
+    @property
+    def power(self) -> str:
+        """What so many donors and recipients could have shown."""
+        needed = FLOOR + max(one.detectable for one in self.over)
+        return (
+            f"{self.donors} donors on {self.recipients} images find a rise of log p that is "
+            f"{needed:.1f} larger than after the better control with 80 % power (one-sided level "
+            f"1 %)."
+        )
+
+
+def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verdict]:
+    """Every question of one probe, tested; classes that fail the gate are left out.
+
+    Each control is compared with the paste on the same recipient, donor by donor, by an exact
+    sign-flip test of a mean difference of at most `FLOOR`. Benjamini-Hochberg over all questions.
+    """
+    asked = answers(ledger, probe)
+    known = _known(posterior(ledger)) if asked else set()
+    found = [one for one in asked if one.question["class"] in known and one.answer["before"]]
+    tested = [_test(one, controls) for one in found]
+    q = st.q_values(np.array([one.p_value for one in tested]), len(asked))
+    return [
+        one._replace(q_value=float(value), tests=len(asked))
+        for one, value in zip(tested, q, strict=True)
+    ]
+
+
+def _known(of: Posterior) -> set[int]:
+    if not st.knows_anything(of.model.log_loss, len(of.classes)):
+        return set()
+    return set(of.classes[st.known_classes(of.correct, of.counts)].tolist())
+
+
+def _test(one: Answered, controls: tuple[str, str]) -> Verdict:
+    answer = one.answer
+    after, group = np.array(answer["after"]), np.array(answer["donors"])
+    over = tuple(compare(after - np.array(answer[name]), group, FLOOR) for name in controls)
+    return Verdict(
+        asked=one,
+        label=one.question["class"],
+        rise=compare(after - np.array(answer["before"]), group),
+        over=over,
+        turned=int(np.sum(answer["turned"])),
+        recipients=len(after),
+        donors=len(np.unique(group)),
+        p_value=max(part.p_value for part in over),
+        q_value=1.0,
+        tests=0,
+    )
