@@ -8,6 +8,8 @@ from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.duplicate_image import duplicate_image
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
+from jaxattr.audit.findings.shortcut_background import shortcut_background
+from jaxattr.audit.findings.shortcut_place import shortcut_place
 from jaxattr.audit.findings.unknown_class import unknown_class
 from jaxattr.audit.ledger import Ledger
 
@@ -17,6 +19,8 @@ FINDERS: dict[str, Finder] = {
     "contaminated_pair": contaminated_pair,
     "duplicate_image": duplicate_image,
     "mislabelled_image": mislabelled_image,
+    "shortcut_background": shortcut_background,
+    "shortcut_place": shortcut_place,
     "unknown_class": unknown_class,
 }
 

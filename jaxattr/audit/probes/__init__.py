@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxattr.audit.gather import read
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.probes import background, pasting
 from jaxattr.audit.probes.store import Answered, Question, load, save
 from jaxattr.types import Model
 
@@ -49,7 +50,10 @@ class Probe(NamedTuple):
     """What the model says, as JSON values."""
 
 
-PROBES: dict[str, Probe] = {}
+PROBES: dict[str, Probe] = {
+    background.NAME: Probe(background.VERSION, background.questions, background.answer),
+    pasting.NAME: Probe(pasting.VERSION, pasting.questions, pasting.answer),
+}
 
 
 class Open(NamedTuple):
