@@ -13,6 +13,8 @@ import numpy as np
 
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.limits import STATED, limits
+from jaxattr.audit.limits_text import sentences
 from jaxattr.labels import LabelTable
 
 SCHEMA = "jaxattr.findings"
@@ -60,6 +62,7 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
         "count": receipt.count,
         "total": receipt.total,
         "partial": receipt.count < receipt.total,
+        "limits": _limits(ledger, names),
         "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
         "findings": [_entry(one, names, files) for one in findings],
     }
@@ -85,6 +88,28 @@ def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
         }
         writer.writerow([_cell(row[column]) for column in COLUMNS])
     return text.getvalue()
+
+
+def _limits(ledger: Ledger, names: LabelTable) -> dict[str, Any]:
+    """What the audit could not see: in sentences, and the numbers behind them."""
+    of = limits(ledger)
+    sizes = [
+        {
+            **one._asdict(),
+            "needed": [
+                {"rate": rate, "unlike": unlike, "alike": alike}
+                for rate, (unlike, alike) in zip(STATED, one.needed, strict=True)
+            ],
+        }
+        for one in of.sizes
+    ]
+    lists = {
+        name: [{"index": one, "label": names.short(one)} for one in getattr(of, name)]
+        for name in ("refused", "small", "single")
+    }
+    not_run = [{"what": what, "why": why} for what, why in of.not_run]
+    numbers = {"tests": of.tests, "threshold": of.threshold, "sizes": sizes}
+    return {"sentences": sentences(of, ledger), **numbers, **lists, "not_run": not_run}
 
 
 def _entry(one: Finding, names: LabelTable, files: dict[int, str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def make_rows(count, *, labels=LABELS, grid=GRID, classes=4, seed=0, unreadable=
         others = logits.copy()
         others[label] = -np.inf
         row |= {"sha256": f"{index:064x}", "prediction": int(logits.argmax())}
-        row |= {"rival": int(others.argmax()), "logits": logits, "feature": np.ones(2, np.float32)}
+        row |= {"rival": int(others.argmax()), "logits": logits, "feature": logits[:2]}
         row["thumbnail"] = thumbnail(generator.integers(0, 256, 3))
         for name in MAPS:
             values = generator.normal(size=grid[0] * grid[1]) * generator.uniform(0.1, 10)

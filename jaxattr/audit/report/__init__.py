@@ -10,11 +10,22 @@ from typing import Any
 
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import MAPS, Ledger
+from jaxattr.audit.limits import limits
+from jaxattr.audit.limits_text import partial_sentence
 from jaxattr.audit.report import records, selection
 from jaxattr.audit.summary import Summary, summarize_pairs
 
 BUDGET = 9_500_000
-_SCRIPTS = ("base.js", "maps.js", "strips.js", "findings.js", "classes.js", "image.js", "main.js")
+_SCRIPTS = (
+    "base.js",
+    "maps.js",
+    "strips.js",
+    "limits.js",
+    "findings.js",
+    "classes.js",
+    "image.js",
+    "main.js",
+)
 _STYLES = ("page.css", "parts.css")
 # Shares of the budget that findings, classes and pairs may take; image pages get what is left.
 _FINDINGS, _CLASSES, _PAIRS = 0.25, 0.25, 0.15
@@ -48,6 +59,7 @@ def render(
     )
     return environment.get_template("page.html").render(
         receipt=ledger.receipt,
+        partial=partial_sentence(ledger),
         data=data,
         script=script,
         style=style,
@@ -77,9 +89,12 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
     named = records.mentioned(summary)
     for one in findings[: len(shown_findings.records)]:
         named.update(one.classes[:100])
+    cannot = limits(ledger)
+    named.update(cannot.refused[: records.CLASSES], cannot.small[: records.CLASSES])
     head = {
         "run": _run(ledger),
         "overall": records.overall(summary, ledger),
+        "limits": records.limits(ledger),
         "palettes": _palettes(),
     }
     # Image pages name up to seven classes more each; room for all labels is set aside at once.

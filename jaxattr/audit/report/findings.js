@@ -63,8 +63,8 @@ function findingRow(rank, one) {
   ];
   return h('li', { class: 'finding' },
     h('span', { class: 'rank' }, rank),
-    badge(one.severity),
-    h('div', { class: 'what' }, h('a', { class: 'title', href: link }, one.title), h('p', {}, one.detail)),
+    h('span', { class: 'badges' }, badge(one.severity), stamp()),
+    h('div', { class: 'what' }, h('a', { class: 'title', href: link }, one.title), h('p', {}, one.detail), one.action ? h('p', { class: 'action' }, one.action) : null),
     h('span', { class: 'kind' }, kindName(one.kind)),
     h('span', { class: 'numbers' }, numbers),
     evidence(rank, one));
@@ -110,11 +110,17 @@ function findingsPage() {
   return [
     heading('Findings', h('span', { class: 'tallies' }, head)),
     overview(),
+    limitsBox(),
     all.length ? h('div', { class: 'filters', role: 'search' },
       select('kind', 'Kind', [['', 'all kinds'], ...kinds.map((kind) => [kind, `${kindName(kind)} (${count('kind', kind)})`])], changed),
       select('severity', 'Severity', [['', 'all severities'], ...levels.map((level) => [level, level])], changed),
-      search, status) : h('p', { class: 'note' }, 'No finding. That is no proof of a clean folder: the Protocol says what a folder of this size could have shown, and the Classes page where the model errs.'),
+      search, status) : h('p', { class: 'note' }, 'No finding. That is no proof of a clean folder: the Limits page says what a folder of this size could have shown, and the Classes page where the model errs.'),
     omittedNote(shown, total, 'findings'), list, more];
+}
+
+function advice(one) {
+  const parts = [['What to do', one.action], ['What would make it wrong', one.caveat]].filter(([, text]) => text);
+  return parts.length ? h('dl', { class: 'advice' }, parts.map(([name, text]) => h('div', {}, h('dt', {}, name), h('dd', {}, text)))) : null;
 }
 
 function findingPage(rank) {
@@ -130,8 +136,9 @@ function findingPage(rank) {
     h('nav', { class: 'crumbs', 'aria-label': 'Place' }, h('a', { href: '#/' }, 'Findings'), h('span', {}, `${rank} of ${integer(total)}`),
       ranks.length < total ? h('span', {}, 'filtered') : null,
       h('span', { class: 'steps' }, step(-1, 'previous', '← previous'), step(1, 'next', 'next →'))),
-    heading(one.title, badge(one.severity), h('span', { class: 'kind' }, kindName(one.kind))),
+    heading(one.title, badge(one.severity), stamp(), h('span', { class: 'kind' }, kindName(one.kind))),
     h('p', { class: 'lead' }, one.detail),
+    advice(one),
     h('table', { class: 'facts' },
       one.classes ? fact('Classes', one.classes.slice(0, 20).map((index, i) => [i ? ', ' : '', classLink(index)]), one.classes.length > 20 ? ' …' : '') : null,
       one.classes && one.classes.length === 2 && D.pairs[`${first}/${second}`] ? fact('Pair', pairLink(first, second, `${className(first)} against ${className(second)}`)) : null,
@@ -144,7 +151,7 @@ function findingPage(rank) {
       h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image'))] : null,
     images.length && !single ? [controls(), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
       omittedNote(images.length, one.imageCount, 'images'),
-      strip(images, { from: `finding/${rank}` }),
+      legend(images), strip(images, { from: `finding/${rank}` }),
       h('h2', {}, 'Files'), h('div', { class: 'files' }, copyButton(one.files), h('ol', {}, one.files.map((file) => h('li', {}, fileName(file)))))] : null,
   ];
 }

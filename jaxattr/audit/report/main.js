@@ -7,6 +7,7 @@ function route(hash) {
   const parts = path.split('/'), from = decodeURIComponent((query.match(/(?:^|&)from=([^&]*)/) || ['', ''])[1]);
   if (parts[0] === '') return ['findings', 'Findings', findingsPage()];
   if (parts[0] === 'classes') return ['classes', 'Classes', classesPage()];
+  if (parts[0] === 'limits') return ['limits', 'Limits', limitsPage()];
   if (parts[0] === 'protocol') return ['protocol', 'Protocol', protocolPage()];
   if (parts[0] === 'skipped') return ['findings', 'Skipped images', skippedPage()];
   if (parts[0] === 'finding') return ['findings', `Finding ${parts[1]}`, findingPage(parts[1])];
@@ -34,7 +35,7 @@ function show() {
   redraws = [];
   const [name, title, content] = route(hash);
   page.replaceChildren(...(content || [heading('Not in this report'), h('p', { class: 'lead' }, 'This page was left out to keep the file small, or does not exist. '), h('a', { href: '#/' }, 'To the findings')]).flat(Infinity).filter(Boolean));
-  document.title = `${title} – jaxattr audit`;
+  document.title = `${PARTIAL ? 'PARTIAL – ' : ''}${title} – jaxattr audit`;
   document.body.dataset.page = hash.replace(/^#\/?/, '').split(/[/?]/)[0] || 'findings';
   for (const link of document.querySelectorAll('.top nav a')) {
     if (link.dataset.page === name) link.setAttribute('aria-current', 'page');

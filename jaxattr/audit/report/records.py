@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from jaxattr.audit import limits as audit_limits
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import MAPS, Ledger, pack
+from jaxattr.audit.limits_text import sentences
 from jaxattr.audit.summary import ClassSummary, PairSummary, Summary
 from jaxattr.labels import LabelTable
 
 CONFUSIONS = 12
 EVIDENCE = 48
 SKIPPED = 200
+CLASSES = 100
 
 
 def dumps(value: Any) -> str:
@@ -60,6 +63,31 @@ def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
     }
 
 
+def limits(ledger: Ledger) -> dict[str, Any]:
+    """What the audit cannot see: sentences, and power by class size."""
+    of = audit_limits.limits(ledger)
+    return {
+        "sentences": sentences(of, ledger),
+        "tests": of.tests,
+        "sizes": [
+            [
+                one.smallest,
+                one.largest,
+                one.classes,
+                number(one.unlike, 2),
+                number(one.alike, 2),
+                [[number(needed, 2) for needed in pair] for pair in one.needed],
+                one.least,
+            ]
+            for one in of.sizes
+        ],
+        "refused": list(of.refused[:CLASSES]),
+        "small": list(of.small[:CLASSES]),
+        "counts": [len(of.refused), len(of.small), len(of.single)],
+        "notRun": [list(one) for one in of.not_run],
+    }
+
+
 def finding(one: Finding, files: dict[int, str]) -> dict[str, Any]:
     """One finding, with the file names of its first images."""
     images = one.images[:EVIDENCE]
@@ -68,6 +96,8 @@ def finding(one: Finding, files: dict[int, str]) -> dict[str, Any]:
         "severity": one.severity,
         "title": one.title,
         "detail": one.detail,
+        "action": one.action,
+        "caveat": one.caveat,
         "classes": list(one.classes[:100]),
         "images": list(images),
         "files": [files[index] for index in images],

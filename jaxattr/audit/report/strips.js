@@ -21,6 +21,17 @@ function strip(indices, { from, map = 'pair', line }) {
   return h('div', { class: 'strip' }, indices.map((index) => tile(index, { from, map, line: line && line(index), limit: () => largest })));
 }
 
+// What the colours of a row of pair maps mean: by name where all images have the same two classes.
+function legend(indices) {
+  const shown = indices.map(imageOf).filter(Boolean);
+  if (!shown.length) return null;
+  const [{ label, rival }] = shown;
+  const words = shown.every((one) => one.label === label && one.rival === rival)
+    ? [h('bdi', {}, className(label)), h('bdi', {}, className(rival))]
+    : ['the label', 'the strongest other class, which the line below names where it leads'];
+  return h('p', { class: 'sub legend' }, h('span', { class: 'swatch for' }), 'for ', words[0], ' \u2003 ', h('span', { class: 'swatch against' }), 'for ', words[1]);
+}
+
 function thumbnails(indices, from, count) {
   const shown = indices.filter((index) => D.images[index]).slice(0, count);
   return h('span', { class: 'thumbnails' }, shown.map((index) => {

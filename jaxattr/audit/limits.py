@@ -1,0 +1,203 @@
+"""What an audit cannot see: power by class size, classes left out, finders that were not run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxattr.audit import statistics as st
+from jaxattr.audit.findings.contaminated_pair import pair_tests, testable
+from jaxattr.audit.findings.duplicate_image import split_of
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.posterior import DISCRIMINANT_IMAGES, Posterior, once, posterior
+from jaxattr.audit.probes import PROBES
+from jaxattr.audit.probes.store import load
+
+STATED = (0.02, 0.05, 0.10)
+"""Rates of contamination that the images needed are stated for."""
+SMALL = 0.5
+"""A class in which only rates above this could be found is called too small to test."""
+_GRID = np.geomspace(st.FLOOR, 0.9, 90)
+_IMAGES = 500  # of a class, that its power is estimated on
+
+
+class Power(NamedTuple):
+    """What the test of contaminated pairs can find in one class."""
+
+    images: int
+    unlike: float | None
+    """Smallest rate found with 80 % power in the folder of a class that it is never taken for."""
+    alike: float | None
+    """The same, in the folder of the class that it is taken for most."""
+    needed: tuple[tuple[float, float], ...]
+    """Images needed at `STATED` rates, of a class unlike any and of its most similar one."""
+    least: int
+    """Images that must be moved to be certified at all, however clear each is."""
+
+
+class SizePower(NamedTuple):
+    """Classes of similar size; medians of their `Power`, None where half of them have no rate."""
+
+    smallest: int
+    largest: int
+    classes: int
+    unlike: float | None
+    alike: float | None
+    needed: tuple[tuple[float, float], ...]
+    least: int
+
+
+class Limits(NamedTuple):
+    """What this audit cannot see; classes are model outputs."""
+
+    tests: int
+    threshold: float
+    """Λ in nats that a pair must reach, the correction for all tests included."""
+    sizes: tuple[SizePower, ...]
+    refused: tuple[int, ...]
+    """Classes that the gate refused."""
+    small: tuple[int, ...]
+    """Classes of which not even half, moved to another folder, would be found."""
+    single: tuple[int, ...]
+    """Classes with one image."""
+    not_run: tuple[tuple[str, str], ...]
+    """Kinds of findings that were not looked for, or in part, and why."""
+
+
+@once
+def limits(ledger: Ledger) -> Limits:
+    """Say what could not have been found, from the ledger's own posterior and class sizes.
+
+    The power of a pair a ← b is that of `statistics.information`: n images of b are found with
+    80 % power from the rate γ on at which `n γ κ(γ) >= 1.3 Λ*`, κ estimated on the images of b.
+    Two folders a are stated for each b: one it is never taken for (`p_a = 0`, the easiest there
+    is) and the one it is taken for most.
+    """
+    of, known = posterior(ledger), testable(posterior(ledger))
+    found = pair_tests(ledger)
+    threshold = st.threshold(found.tests, len(found.accepted))
+    powers = {
+        int(of.classes[one]): _power(of, one, threshold) for one in np.flatnonzero(known).tolist()
+    }
+    return Limits(
+        tests=found.tests,
+        threshold=threshold,
+        sizes=_by_size(list(powers.values())),
+        refused=tuple(of.classes[~known].tolist()) if len(of.classes) > 1 else (),
+        small=tuple(
+            class_ for class_, one in powers.items() if one.unlike is None or one.unlike > SMALL
+        ),
+        single=tuple(of.classes[of.counts == 1].tolist()),
+        not_run=tuple(_not_run(ledger, of, known)),
+    )
+
+
+def least_images(count: int, classes: int, noise: float, threshold: float) -> int:
+    """How many of a class's images must be moved before any test could certify it.
+
+    The clearest images there are (`p_b = 1`) have `p_b / D = K/ε`; m of them beside n that kept
+    their label reach `max_γ m log(1 + γ K/ε) + n log(1-γ)`, at `γ = (m K/ε - n) / ((m + n) K/ε)`.
+    """
+    ratio = classes / noise
+    for moved in range(1, count + 1):
+        rate = max((moved * ratio - count) / ((moved + count) * ratio), 0.0)
+        if moved * np.log1p(rate * ratio) + count * np.log1p(-rate) >= threshold:
+            return moved
+    return count + 1
+
+
+def _power(of: Posterior, label: int, threshold: float) -> Power:
+    members = np.flatnonzero(of.label == label)
+    some = members[:: -(-len(members) // _IMAGES)]
+    own, classes = of.label_probability[some].astype(np.float64), len(of.classes)
+    toward = np.bincount(of.rival[some].ravel(), of.rival_probability[some].ravel(), classes)
+    similar = of.toward(some, int(toward.argmax()))
+    ratios = [
+        own / st.base_denominator(taken, of.final.noise, classes)
+        for taken in (np.zeros_like(own), similar)
+    ]
+    unlike, alike = (_smallest_rate(one, len(members), threshold) for one in ratios)
+    return Power(
+        images=len(members),
+        unlike=unlike,
+        alike=alike,
+        needed=tuple(
+            (
+                st.information(rate, ratios[0])[1] * threshold,
+                st.information(rate, ratios[1])[1] * threshold,
+            )
+            for rate in STATED
+        ),
+        least=least_images(len(members), classes, of.final.noise, threshold),
+    )
+
+
+def _smallest_rate(ratios: np.ndarray, count: int, threshold: float) -> float | None:
+    """The first rate of a grid from the floor on that 80 % power is reached at."""
+    gain = np.log1p(_GRID[:, None] * ratios).mean(axis=1)
+    reached = count * (_GRID * gain + np.log1p(-_GRID)) >= 1.3 * threshold
+    return float(_GRID[reached.argmax()]) if reached.any() else None
+
+
+def _by_size(powers: list[Power]) -> tuple[SizePower, ...]:
+    """Groups of sizes within a factor of two, and the medians of each."""
+    groups: dict[int, list[Power]] = {}
+    for one in sorted(powers, key=lambda one: one.images):
+        groups.setdefault(one.images.bit_length(), []).append(one)
+    return tuple(
+        SizePower(
+            smallest=group[0].images,
+            largest=group[-1].images,
+            classes=len(group),
+            unlike=_median([one.unlike for one in group]),
+            alike=_median([one.alike for one in group]),
+            needed=tuple(
+                (float(np.median([one[0] for one in at])), float(np.median([one[1] for one in at])))
+                for at in zip(*(one.needed for one in group), strict=True)
+            ),
+            least=int(np.median([one.least for one in group])),
+        )
+        for group in groups.values()
+    )
+
+
+def _median(rates: list[float | None]) -> float | None:
+    middle = float(np.median([np.inf if rate is None else rate for rate in rates]))
+    return middle if np.isfinite(middle) else None
+
+
+def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str, str]]:
+    found = []
+    if len(of.image) == 0:
+        return [("anything", "no image could be read")]
+    if len(of.classes) < 2:
+        reason = "all images carry one label, so there is nothing to weigh it against"
+        found.append(("contaminated pairs and wrong labels", reason))
+    elif not known.any():
+        reason = "the model knows none of the classes; see the finding that says so"
+        found.append(("contaminated pairs and wrong labels", reason))
+    elif not of.discriminant:
+        reason = (
+            f"a class has fewer than {DISCRIMINANT_IMAGES} images, so pairs were tested with the "
+            f"model's logits alone"
+        )
+        found.append(("contaminated pairs by features", reason))
+    first = of.image[:1].tolist()
+    if any(row["map_pair"] is None for row in ledger.rows(first, "map_pair").values()):
+        found.append(("places of the evidence", "this ledger was made without maps"))
+    files = (file for shard in ledger.iterate("file") for file in shard["file"])
+    if len({split_of(file) for file in files}) < 2:
+        reason = "the files lie in one split only; audit a folder that holds both"
+        found.append(("copies across splits", reason))
+    unasked = [name for name in PROBES if not _asked(ledger, name)]
+    if unasked:
+        names = ", ".join(name.replace("_", " ") for name in unasked)
+        reason = "their tests were not put to the model; run without --no-probes"
+        found.append((f"what needs the model ({names})", reason))
+    return found
+
+
+def _asked(ledger: Ledger, name: str) -> bool:
+    kept = load(ledger, name)
+    return kept is not None and kept.complete and kept.version == PROBES[name].version
