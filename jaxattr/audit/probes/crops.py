@@ -1,0 +1,151 @@
+"""Crops: is the label seen in one part of an image, and its strongest rival in another?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxattr.audit import statistics as st
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.posterior import posterior
+from jaxattr.audit.probes.store import Question
+from jaxattr.audit.running import log_softmax, lot
+from jaxattr.masking import interpolation
+from jaxattr.vit import predict
+
+if TYPE_CHECKING:
+    from jaxattr.audit.probes import Subject
+
+NAME = "crops"
+VERSION = 1
+CONTRADICTED = 100
+"""Images whose label the model contradicts, the surest first: the list of mislabelled images."""
+DOUBTED = 100
+"""Images that the model gets right and whose rival is likeliest."""
+FLOOR = 0.02
+"""Calibrated probability that the rival of a doubted image must have."""
+CONTROLS = 8
+"""Images of the same two classes with one object, for each pair of classes among the candidates."""
+CONTROLS_IN_ALL = 240
+SIDE = 0.36
+"""Side of a crop as a share of the image's: 5 of 14 cells, 4 of 12."""
+
+_predict = jax.jit(predict)
+
+
+class _Images(NamedTuple):
+    image: np.ndarray
+    label: np.ndarray
+    rival: np.ndarray
+    margin: np.ndarray
+    """Logit of the rival less that of the label."""
+    chance: np.ndarray
+    """Calibrated probability of the rival."""
+
+
+def questions(ledger: Ledger) -> list[Question]:
+    """One question a candidate, and one a control image of its two classes.
+
+    Candidates are of classes that pass the gate (`statistics.known_classes`): the `CONTRADICTED`
+    images with the largest margin of the rival over the label, and of those that the model gets
+    right the `DOUBTED` whose rival has the largest calibrated probability, `FLOOR` at least.
+    Controls have the same two classes for label and rival, in either order, are predicted right,
+    and give the rival less than `FLOOR`: one object, as far as the logits tell, of a pair whose
+    crops may be confused all the same.
+    """
+    of = _images(ledger)
+    wrong, right = np.flatnonzero(of.margin > 0), np.flatnonzero(of.margin <= 0)
+    wrong = wrong[np.lexsort((of.image[wrong], -of.margin[wrong]))][:CONTRADICTED]
+    doubted = right[of.chance[right] >= FLOOR]
+    doubted = doubted[np.lexsort((of.image[doubted], -of.chance[doubted]))][:DOUBTED]
+    asked = [(at, "candidate") for at in [*wrong.tolist(), *doubted.tolist()]]
+    asked += [(at, "control") for at in _controls(of, [at for at, _ in asked])]
+    rows = ledger.rows([int(of.image[at]) for at, _ in asked], "map_pair")
+    if any(row["map_pair"] is None for row in rows.values()):
+        return []  # gathered without maps
+    return [
+        {
+            "role": role,
+            "image": int(of.image[at]),
+            "label": int(of.label[at]),
+            "rival": int(of.rival[at]),
+            "boxes": peaks(rows[int(of.image[at])]["map_pair"]).tolist(),
+        }
+        for at, role in asked
+    ]
+
+
+def answer(subject: Subject, question: Question) -> dict[str, Any]:
+    """Calibrated probability of the label where the map speaks for it, of the rival likewise.
+
+    Each crop is enlarged to the model's input. Costs two forward passes.
+    """
+    grid = subject.model.config.grid
+    image = subject.image(question["image"])
+    temperature = posterior(subject.ledger).model.temperature
+    seen = []
+    for box, class_ in zip(question["boxes"], ("label", "rival"), strict=True):
+        logits = _predict(subject.model, jnp.asarray(crop(image, tuple(box), grid)))
+        scaled = np.asarray(logits, np.float64)[None] / temperature
+        seen.append(round(float(np.exp(log_softmax(scaled))[0, question[class_]]), 6))
+    return {"label": seen[0], "rival": seen[1]}
+
+
+def peaks(pair_map: Float[np.ndarray, "row column"]) -> Int[np.ndarray, "2 4"]:
+    """The windows with the largest and with the smallest sum of a signed map.
+
+    Top, left, bottom, right in cells, the last two exclusive; sides are `SIDE` of the grid's.
+    """
+    height, width = (max(1, round(SIDE * side)) for side in pair_map.shape)
+    total = np.pad(pair_map.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = total[height:, width:] - total[:-height, width:]
+    sums += total[:-height, :-width] - total[height:, :-width]
+    places = [np.unravel_index(one, sums.shape) for one in (sums.argmax(), sums.argmin())]
+    return np.array([(top, left, top + height, left + width) for top, left in places], np.int64)
+
+
+def crop(
+    image: Float[np.ndarray, "height width channel"],
+    box: tuple[int, ...],
+    grid: tuple[int, int],
+) -> Float[np.ndarray, "height width channel"]:
+    """Some cells of an image, enlarged to its whole size by linear interpolation."""
+    height, width = image.shape[0] // grid[0], image.shape[1] // grid[1]
+    top, left, bottom, right = box
+    part = image[top * height : bottom * height, left * width : right * width]
+    rows, columns = (
+        interpolation(few, many).astype(image.dtype)
+        for few, many in zip(part.shape[:2], image.shape[:2], strict=True)
+    )
+    return np.einsum("ha,abc,wb->hwc", rows, part, columns, optimize=True)
+
+
+def _images(ledger: Ledger) -> _Images:
+    """The images of classes that the model knows."""
+    of = posterior(ledger)
+    known = st.known_classes(of.correct, of.counts)
+    known &= st.knows_anything(of.model.log_loss, len(of.classes))
+    parts = []
+    for shard in ledger.iterate("index", "label", "rival", "logits"):
+        label, rival, rows = shard["label"], shard["rival"], np.arange(len(shard["label"]))
+        logits = shard["logits"].astype(np.float64)
+        chance = np.exp(log_softmax(logits / of.model.temperature))[rows, rival]
+        columns = (shard["index"], label, rival, logits[rows, rival] - logits[rows, label], chance)
+        keep = np.isin(label, of.classes[known])
+        parts.append([column[keep] for column in columns])
+    return _Images(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _controls(of: _Images, candidates: list[int]) -> list[int]:
+    """Positions of control images, by lot: `CONTROLS` for each pair, bounded in all."""
+    low, high = np.minimum(of.label, of.rival), np.maximum(of.label, of.rival)
+    usable = (of.margin <= 0) & (of.chance < FLOOR)
+    found: list[int] = []
+    for first, second in dict.fromkeys((int(low[at]), int(high[at])) for at in candidates):
+        members = np.flatnonzero(usable & (low == first) & (high == second)).tolist()
+        found += sorted(members, key=lambda at: lot(int(of.image[at])))[:CONTROLS]
+    return found[:CONTROLS_IN_ALL]

@@ -1,0 +1,122 @@
+"""Two objects, one label: where the crops lie, whom they are asked about, what is proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ledgers import make_ledger, make_rows
+
+from jaxattr.audit.findings.two_objects import two_objects
+from jaxattr.audit.posterior import posterior
+from jaxattr.audit.probes import Subject, crops
+from jaxattr.audit.probes.store import Answered, save
+from jaxattr.vit import predict
+
+
+def test_peaks_are_the_best_windows() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    boxes = [(top, left, top + 2, left + 3) for top in range(5) for left in range(7)]
+    sums = [values[top:bottom, left:right].sum() for top, left, bottom, right in boxes]
+    for found, wanted in zip(crops.peaks(values), (np.argmax(sums), np.argmin(sums)), strict=True):
+        assert tuple(found) == boxes[wanted]
+
+
+def test_a_crop_is_enlarged_as_jax_does_it() -> None:
+    image = np.random.default_rng(0).normal(size=(12, 16, 3)).astype(np.float32)
+    found = crops.crop(image, (1, 0, 3, 2), (3, 4))
+    expected = jax.image.resize(image[4:12, 0:8], (12, 16, 3), "linear")
+    np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
+
+
+@pytest.fixture
+def rows():
+    """Sure images of four classes, two that are doubted, three that are contradicted."""
+    rows = make_rows(60, seed=1)
+    rng = np.random.default_rng(0)
+    for row in rows:
+        logits = rng.normal(size=6).astype(np.float32) - 60
+        rival = (row["label"] + 1) % 4
+        logits[row["label"]], logits[rival] = 60, 0
+        if row["index"] in (8, 9):
+            logits[rival] = 50.5 + row["index"]
+        if row["index"] in (4, 5, 6):
+            logits[rival] = 60 + row["index"] / 8
+        row |= {"logits": logits, "prediction": int(logits.argmax()), "rival": rival}
+    return rows
+
+
+def test_candidates_and_their_controls(tmp_path, rows) -> None:
+    ledger = make_ledger(tmp_path, rows)
+    asked = crops.questions(ledger)
+    candidates = [one["image"] for one in asked if one["role"] == "candidate"]
+    assert candidates == [6, 5, 4, 9, 8]
+    controls = [one for one in asked if one["role"] == "control"]
+    assert len(controls) <= crops.CONTROLS * 3
+    pairs = {frozenset((one["label"], one["rival"])) for one in asked if one["image"] in candidates}
+    for one in controls:
+        assert one["image"] not in candidates
+        assert frozenset((one["label"], one["rival"])) in pairs
+        assert rows[one["image"]]["prediction"] == one["label"]
+    expected = crops.peaks(ledger.rows([6], "map_pair")[6]["map_pair"])
+    assert asked[0]["boxes"] == expected.tolist()
+
+
+def test_the_number_of_questions_is_bounded(tmp_path) -> None:
+    asked = crops.questions(make_ledger(tmp_path, make_rows(1500, seed=2), shard_size=500))
+    roles = [one["role"] for one in asked]
+    assert roles.count("candidate") <= crops.CONTRADICTED + crops.DOUBTED
+    assert roles.count("control") <= crops.CONTROLS_IN_ALL
+
+
+def test_a_model_that_knows_nothing_is_not_asked(tmp_path, rows) -> None:
+    rng = np.random.default_rng(0)
+    for row in rows:
+        logits = rng.normal(size=6).astype(np.float32)
+        row |= {"logits": logits, "prediction": int(logits.argmax())}
+        row["rival"] = int(np.argsort(-logits)[int(logits.argmax() == row["label"])])
+    assert crops.questions(make_ledger(tmp_path, rows)) == []
+
+
+def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images, monkeypatch):
+    names = ("a", "b", "c", "d", "e")
+    ledger = make_ledger(
+        tmp_path, make_rows(24, labels=names, grid=(2, 3)), labels=names, grid=(2, 3)
+    )
+    image = np.asarray(tiny_images[0])
+    monkeypatch.setattr(Subject, "image", lambda self, index: image)
+    boxes = [[0, 1, 1, 2], [1, 0, 2, 1]]
+    question = {"role": "candidate", "image": 0, "label": 2, "rival": 4, "boxes": boxes}
+    answer = crops.answer(Subject(tiny_model, ledger, Path()), question)
+    temperature = posterior(ledger).model.temperature
+    for name, box, class_ in zip(("label", "rival"), boxes, (2, 4), strict=True):
+        part = crops.crop(image, tuple(box), (2, 3))
+        logits = np.asarray(jax.jit(predict)(tiny_model, part)) / temperature
+        expected = np.exp(logits - np.logaddexp.reduce(logits))[class_]
+        assert answer[name] == pytest.approx(expected, abs=1e-4)
+
+
+def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> None:
+    ledger = make_ledger(tmp_path, rows)
+    assert two_objects(ledger) == []
+
+    def asked(role, image, label, rival, *seen):
+        question = {"role": role, "image": image, "label": label, "rival": rival, "boxes": []}
+        return Answered(question, {"label": seen[0], "rival": seen[1]})
+
+    answered = [
+        asked("candidate", 4, 0, 1, 0.9, 0.8),
+        asked("candidate", 5, 0, 1, 0.9, 0.4),
+        asked("candidate", 6, 2, 3, 0.9, 0.9),
+        asked("control", 12, 1, 0, 0.9, 0.1),
+        asked("control", 14, 3, 2, 0.9, 0.7),
+    ]
+    save(ledger, "crops", 1, answered, complete=True)
+    (found,) = two_objects(ledger)
+    assert (found.images, found.classes, found.severity) == ((4,), (0, 1), "low")
+    assert found.score == found.effect == 0.8
+    assert "Two objects, one label: ant and bee" in found.title
+    assert "None of 1 images" in found.detail
+    assert "Keep it, or give it both labels" in found.action
