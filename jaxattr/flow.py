@@ -1,4 +1,4 @@
-"""Exact maximum flows through a network of layers, as pure JAX: preflows, a layer at a time."""
+"""Exact maximum flows through a network of layers, as pure JAX: cuts first, then preflows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 _FAR = 2**30
+# Through so many layers at the bottom demands are carried up, before cuts are counted.
+_LOWEST = 2
 
 
 class _Preflow(NamedTuple):
@@ -31,16 +33,86 @@ def max_flows(
     """The maximum flow from the top level to each single node of the bottom level.
 
     `capacity[l, i, j]` is that of the edge from node i of level `l + 1` to node j of level `l`;
-    there are no others. The top level's nodes hold the supply. Exact but for rounding: preflows are
-    pushed along shortest ways (Goldberg and Tarjan 1988) until none of what waits can reach the
-    sink; all nodes of a level act at once, and levels in turn.
+    there are no others. The top level's nodes hold the supply. Exact but for rounding. Where all
+    cuts together prove that a flow is at its bound, `min(Σ supply, Σ_i capacity[0, i, j])`, that is
+    the answer; else preflows are pushed along shortest ways (Goldberg and Tarjan 1988) until none
+    of what waits can reach the sink; all nodes of a level act at once, and levels in turn.
 
     Args:
         chunk_size: sinks at once; by default one on CPU and 32 elsewhere.
     """
     size = chunk_size or (1 if jax.default_backend() == "cpu" else 32)
-    sinks = jnp.arange(len(supply))
-    return lax.map(lambda sink: _max_flow(capacity, supply, sink), sinks, batch_size=size)
+    bound = jnp.minimum(supply.sum(), capacity[0].sum(axis=0))
+    reached = at_bound(capacity, supply)
+
+    def flow(sink: Array) -> Array:
+        # Where several sinks go together both branches are run: no supply, no steps.
+        left = jnp.where(reached[sink], 0, supply)
+        return lax.cond(reached[sink], lambda: bound[sink], lambda: _max_flow(capacity, left, sink))
+
+    found = lax.map(flow, jnp.arange(len(supply)), batch_size=None if size == 1 else size)
+    return jnp.where(reached, bound, found)
+
+
+def at_bound(
+    capacity: Float[Array, "layer node node"], supply: Float[Array, "node"]
+) -> Bool[Array, "node"]:
+    """For which sinks it is proved that the maximum flow is its bound; false elsewhere is no proof.
+
+    Three parts of a flow fit together where the middle one exists. The top layer carries the supply
+    down in proportion to its capacities; the lowest one or two carry the bound up from the sink in
+    proportion to theirs, as long as no node is asked for more than its column sum. The layers
+    between can carry any demand that no cut forbids: cuts are counted by how many nodes of each
+    level are on the sink's side, with a lower bound of what the best such sets cost. So one table
+    for each layer serves all sinks, and all cuts.
+    """
+    layers, nodes, _ = capacity.shape
+    columns, rows = capacity.sum(axis=1), capacity[-1].sum(axis=1)
+    first = max(layers - 1, 1)  # a single layer has demands, but nothing carries the supply down
+    share = jnp.minimum(1, supply / jnp.where(rows > 0, rows, 1))
+    cuts = _cheapest(capacity[1:first], share @ capacity[-1] if layers > 1 else supply)
+    demand = jnp.diag(jnp.minimum(supply.sum(), columns[0]))
+    possible, reached = jnp.ones((nodes,), bool), jnp.zeros((nodes,), bool)
+    allowed = 64 * jnp.finfo(capacity.dtype).eps
+    for layer in range(min(_LOWEST, first)):
+        total = columns[layer][:, None]
+        possible &= (demand <= total * (1 + allowed)).all(axis=0)
+        demand = capacity[layer] @ (demand / jnp.where(total > 0, total, 1))
+        asked = _largest(demand.T)
+        reached |= possible & (asked <= cuts[layer] + allowed).all(axis=1)
+    return reached
+
+
+def _cheapest(capacity: Array, supply: Array) -> Array:
+    """The least a cut costs, by the number of nodes on the sink's side at each level."""
+
+    def layer(cut: Array, one: Array) -> tuple[Array, Array]:
+        above, below = _costs(one), _costs(one.T)[::-1, ::-1].T
+        cut = (cut[:, None] + jnp.maximum(above, below)).min(axis=0)
+        return cut, cut
+
+    top = _smallest(supply)
+    return jnp.concatenate([lax.scan(layer, top, capacity, reverse=True)[1], top[None]])
+
+
+def _costs(capacity: Array) -> Array:
+    """At least this is cut in a layer, `[nodes above, nodes below]` being on the sink's side.
+
+    Each node below keeps all of its column but at most its largest entries, one for each node
+    above; the sum is at least that of the nodes that keep least.
+    """
+    kept = capacity.sum(axis=0)[:, None] - _largest(capacity.T)
+    return _smallest(jnp.maximum(kept, 0).T)
+
+
+def _smallest(values: Array) -> Array:
+    """Sums of the 0, 1, 2, ... smallest along the last axis."""
+    sums = jnp.cumsum(jnp.sort(values, axis=-1), axis=-1)
+    return jnp.concatenate([jnp.zeros_like(sums[..., :1]), sums], axis=-1)
+
+
+def _largest(values: Array) -> Array:
+    return -_smallest(-values)
 
 
 def _max_flow(capacity: Array, supply: Array, sink: Array) -> Array:

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sharing import QUICK
 
 from jaxattr import losses
-from jaxattr.flow import max_flows
+from jaxattr.flow import at_bound, max_flows
 from jaxattr.methods import METHODS
 from jaxattr.vit import forward
 
@@ -63,6 +63,23 @@ def test_flow_is_the_linear_programme_s(layers, nodes, read, x64) -> None:
     for capacity, flows in zip(capacities, found, strict=True):
         wanted = [programme(capacity, supply, sink) for sink in range(nodes)]
         np.testing.assert_allclose(flows, wanted, atol=1e-9)
+
+
+def test_cuts_prove_only_what_is_so(x64) -> None:
+    """Where they say that a flow is at its bound, the linear programme says so, too."""
+    solve = jax.jit(at_bound, compiler_options=QUICK)
+    supply, shares = np.eye(7)[0], []
+    for sharpness in (0.5, 3.0, 5.0):
+        capacity = network(4, 7, 1, sharpness)  # sharper attention, more that is not proved
+        proved = np.asarray(solve(capacity, supply))
+        bound = np.minimum(1, capacity[0].sum(axis=0))
+        flows = [programme(capacity, supply, sink) for sink in np.flatnonzero(proved)]
+        np.testing.assert_allclose(flows, bound[proved], atol=1e-9)
+        shares.append(proved.mean())
+    # A node that little leads to, and a top one whose attention stays where it is.
+    capacity[1, :, 2], capacity[3, 0] = 0.01, np.eye(7)[0]
+    assert not solve(capacity, supply)[2]
+    assert shares[0] > 0.8 > shares[-1]
 
 
 def test_a_narrow_place_in_the_middle_is_found(x64) -> None:
