@@ -108,7 +108,10 @@ def test_findings_page(page, report):
     assert page.locator("main b").count() == 0  # the label's own markup is only text
     page.locator(".more").click()
     assert page.locator(".finding").count() == 61
-    assert page.locator(".badge.partial").is_visible()
+    assert page.locator(".top .badge.partial").is_visible()
+    assert page.locator(".finding .badge.partial").count() == 61
+    assert page.locator(".band").inner_text().startswith("PARTIAL: 80 of the folder")
+    assert page.locator(".limits li").count() >= 2
     all_drawn(page)
 
 
@@ -130,7 +133,7 @@ def test_findings_can_be_filtered(page):
 def test_every_page_is_drawn(page, report):
     _, pair = report
     routes = [
-        *("#/finding/1", "#/finding/2", "#/classes", "#/protocol", "#/skipped"),
+        *("#/finding/1", "#/finding/2", "#/classes", "#/limits", "#/protocol", "#/skipped"),
         *(f"#/class/{index}" for index in range(6)),
         f"#/pair/{pair.label}/{pair.rival}",
         "#/image/17",
@@ -265,12 +268,12 @@ def test_dark_and_light(page):
     assert page.evaluate(background) != light
 
 
-@pytest.mark.parametrize("width", [1280, 800])
+@pytest.mark.parametrize("width", [1280, 800, 420])
 def test_no_page_is_wider_than_the_window(page, report, width):
     page.set_viewport_size({"width": width, "height": 900})
     _, pair = report
     pair_route = f"#/pair/{pair.label}/{pair.rival}"
-    for route in ("#/", "#/finding/1", "#/classes", "#/class/0", pair_route, "#/image/17"):
+    for route in ("#/", "#/limits", "#/finding/1", "#/classes", "#/class/0", pair_route, "#/image/17"):
         go(page, route)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, route
 
