@@ -68,6 +68,13 @@ SCENES_PER_CLASS = 10
     metavar="METHOD",
     help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["label", "prediction"]),
+    default="label",
+    show_default=True,
+    help="The class explained: the image's label, or what the model predicts.",
+)
 @options.seed_option("Of --limit, the random weights and maps, all noise, and the intervals.")
 @options.folder_option(
     "jaxattr-methods", help="Folder of the maps and of what was computed so far."
@@ -82,8 +89,9 @@ SCENES_PER_CLASS = 10
 def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """Score explanation methods side by side: metrics, intervals, ranks, time per map.
 
-    The label of every image is explained. Metrics and what they cost for one map (F: forward
-    passes, M: maps of the method, L: layers; definitions in docs/metrics.md):
+    The label of every image is explained, or the model's prediction. Metrics and what they cost
+    for one map (F: forward passes, M: maps of the method, L: layers; definitions in
+    docs/metrics.md):
 
     \b
       faithfulness   positive 9F, negative 9F, deletion 13F, insertion 13F,
@@ -120,7 +128,8 @@ def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")
     if len(result.skipped) > 5:
         options.warn(f"skipped {len(result.skipped) - 5} more; --format json lists them all.")
-    facts = {"model": loaded.name, "source": given["images"], "seed": given["seed"]}
+    facts = {"model": loaded.name, "source": given["images"], "target": given["target"]}
+    facts["seed"] = given["seed"]
     click.echo(methods_text.text(result, given["kind"], facts))
     for line in methods_text.notes(result.scores):
         options.note(line, quiet=quiet)
@@ -162,6 +171,7 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
             untrained=[name for name in untrained if name != "none"],
             measured=measured,
             masks=masks,
+            target=given["target"],
             seed=given["seed"],
             workers=given["workers"],
             progress=advance,

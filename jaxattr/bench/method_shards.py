@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,8 @@ from jaxattr.bench.perturbing import Unmasked
 from jaxattr.errors import DatasetError, ImageError
 from jaxattr.metrics.grid_pointing import CONFIDENT
 
+Target = Literal["label", "prediction"]
+
 
 class Run(NamedTuple):
     """A run's folder of images, and where its results are kept."""
@@ -29,6 +31,11 @@ class Run(NamedTuple):
     rows: tuple[Row, ...]
     masks: Path | None
     workers: int | None
+    target: Target = "label"
+
+    def explained(self, members: Sequence[int], prediction: np.ndarray) -> np.ndarray:
+        """The classes explained of some images, given what the model says of them."""
+        return prediction if self.target == "prediction" else self.dataset.targets[list(members)]
 
 
 def shard(this: Run, number: int, decoded: Sequence[np.ndarray | ImageError]) -> Shard:
@@ -47,7 +54,7 @@ def shard(this: Run, number: int, decoded: Sequence[np.ndarray | ImageError]) ->
         )
     c = this.explainer.model.config
     given = np.stack(pictures) if good else np.zeros((0, *c.image_size, c.channels), np.float32)
-    labels = this.dataset.targets[good]
+    labels = this.explained(good, unmasked.prediction)
     right = (unmasked.prediction == labels) & (unmasked.probability[:, 0] >= CONFIDENT)
     maps = {name: found[:, 0] for name, found in unmasked.maps.items()}
     names, masks = [this.dataset.files[index] for index in good], None
@@ -59,7 +66,7 @@ def shard(this: Run, number: int, decoded: Sequence[np.ndarray | ImageError]) ->
 
 def fellows(this: Run, classes: int) -> Fellows:
     """The image of each class that is recognised best, of the best recognised classes."""
-    labels, right = this.dataset.targets, recognised(this)
+    labels, right = _classes(this), recognised(this)
     chance = _every(this, lambda unmasked: unmasked.probability[:, 0])
     best: dict[int, int] = {}
     for index in np.argsort(-np.where(right, chance, -1), kind="stable"):
@@ -74,10 +81,17 @@ def fellows(this: Run, classes: int) -> Fellows:
 
 
 def recognised(this: Run) -> np.ndarray:
-    """Which images of the folder have their label as the top class, and `CONFIDENT` for it."""
+    """Which images of the folder have the class explained on top, and `CONFIDENT` for it."""
     chance = _every(this, lambda unmasked: unmasked.probability[:, 0])
     top = _every(this, lambda unmasked: unmasked.prediction)
-    return (top == this.dataset.targets) & (chance >= CONFIDENT)
+    return (top == _classes(this)) & (chance >= CONFIDENT)
+
+
+def _classes(this: Run) -> np.ndarray:
+    """The class explained of each image of the folder."""
+    if this.target == "label":
+        return this.dataset.targets
+    return _every(this, lambda unmasked: unmasked.prediction).astype(np.int32)
 
 
 def _every(this: Run, read: Callable[[Unmasked], np.ndarray]) -> np.ndarray:

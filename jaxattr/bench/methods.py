@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,16 @@ from jaxattr.audit.gather import make_receipt
 from jaxattr.bench import method_metrics as scoring
 from jaxattr.bench.method_maps import Explainer, Row, rows
 from jaxattr.bench.method_scores import Score, table
-from jaxattr.bench.method_shards import Run, decode, fellows, kept, mask_path, recognised, shard
+from jaxattr.bench.method_shards import (
+    Run,
+    Target,
+    decode,
+    fellows,
+    kept,
+    mask_path,
+    recognised,
+    shard,
+)
 from jaxattr.bench.perturbation_store import FORMAT, SHARD, Receipt, Store, open_store
 from jaxattr.bench.perturbing import Unmasked
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
@@ -42,7 +51,7 @@ class Result(NamedTuple):
     """Of one map by row, compiled: the median over shards."""
     images: int
     recognised: int
-    """Images whose label the model gives at least `CONFIDENT`, as its top class."""
+    """Images whose explained class the model gives at least `CONFIDENT`, as its top class."""
     skipped: list[tuple[str, str]]
     """File and reason of each image that could not be read."""
 
@@ -56,11 +65,12 @@ def run(
     untrained: Sequence[str] | None = None,
     measured: Sequence[str] | None = None,
     masks: Path | None = None,
+    target: Target = "label",
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Result:
-    """Explain the label of every image by every method and score the maps.
+    """Explain one class of every image by every method and score the maps.
 
     What `folder` already holds is not computed again; other metrics take the maps that are there.
 
@@ -69,24 +79,27 @@ def run(
         measured: names of `metrics.METRICS`; by default `metrics.CHEAP`, without masks those of it
             that need none.
         masks: folder with a PNG for each image, named like it; what is not 0 is the object.
+        target: the class explained, asked of in faithfulness and recognised in mosaics: the image's
+            label, or what the model predicts.
         seed: of the random weights, the random map, all noise, and the intervals.
         progress: called with a number of images whenever so many are done with one metric; maps
             count as one.
 
     Raises:
         JaxattrError: an unknown method or metric, or one that needs masks where there are none.
-        DatasetError: a label or a mask is missing.
+        DatasetError: a label that is to be explained, or a mask, is missing.
         ImageError: no image can be read.
         LedgerError: the folder belongs to another run.
     """
-    every = _checked(methods, methods if untrained is None else untrained, dataset)
+    every = _checked(methods, methods if untrained is None else untrained)
+    _check_labels(dataset, target)
     chosen = _metrics(measured, masks)
     made = initialize(
         model.config, jax.random.key(seed), labels=model.labels, preprocessing=model.preprocessing
     )
     explainer = Explainer(model, replace(made, name=model.name), seed)
-    store = open_store(folder, _receipt(model, dataset, every, seed))
-    this = Run(dataset, explainer, store, every, masks, workers)
+    store = open_store(folder, _receipt(model, dataset, every, seed, target))
+    this = Run(dataset, explainer, store, every, masks, workers, target)
     names = {name: _stored_name(this, name) for name in chosen}
     _explain_all(this, progress)
     errors = [error for number in range(len(store.shards)) for error in kept(store, number)[0]]
@@ -110,7 +123,7 @@ def run(
     )
 
 
-def _checked(methods: Sequence[str], untrained: Sequence[str], dataset: Dataset) -> tuple[Row, ...]:
+def _checked(methods: Sequence[str], untrained: Sequence[str]) -> tuple[Row, ...]:
     named = dict.fromkeys([*methods, *untrained])
     if unknown := [name for name in named if name not in METHODS]:
         raise JaxattrError(
@@ -118,12 +131,18 @@ def _checked(methods: Sequence[str], untrained: Sequence[str], dataset: Dataset)
         )
     if not methods:
         raise JaxattrError("no method to score; name at least one.")
-    if missing := int((dataset.targets < 0).sum()):
+    return rows(list(dict.fromkeys(methods)), list(dict.fromkeys(untrained)))
+
+
+def _check_labels(dataset: Dataset, target: Target) -> None:
+    if target not in get_args(Target):
+        raise JaxattrError(f"target is {target!r}; choose label or prediction.")
+    missing = int((dataset.targets < 0).sum())
+    if missing and target == "label":
         raise DatasetError(
             f"{missing} of {len(dataset.files)} images have no label, which is what is explained; "
-            "label them."
+            "label them, or explain the prediction."
         )
-    return rows(list(dict.fromkeys(methods)), list(dict.fromkeys(untrained)))
 
 
 def _metrics(measured: Sequence[str] | None, masks: Path | None) -> list[str]:
@@ -137,7 +156,9 @@ def _metrics(measured: Sequence[str] | None, masks: Path | None) -> list[str]:
     return [name for name in metrics.METRICS if name in measured]
 
 
-def _receipt(model: Model, dataset: Dataset, every: Sequence[Row], seed: int) -> Receipt:
+def _receipt(
+    model: Model, dataset: Dataset, every: Sequence[Row], seed: int, target: Target
+) -> Receipt:
     made = make_receipt(model, dataset, total=len(dataset.files))
     return Receipt(
         format=FORMAT,
@@ -151,6 +172,7 @@ def _receipt(model: Model, dataset: Dataset, every: Sequence[Row], seed: int) ->
         methods=[row.name for row in every],
         seed=seed,
         guide=None,
+        target=None if target == "label" else target,
     )
 
 
@@ -165,17 +187,18 @@ def _explain_all(this: Run, progress: Callable[[int], None]) -> None:
         decoded = list(islice(stream, len(members)))
         errors = [str(one) if isinstance(one, ImageError) else "" for one in decoded]
         good = [one for one in decoded if not isinstance(one, ImageError)]
-        labels = this.dataset.targets[[i for i, e in zip(members, errors, strict=True) if not e]]
-        names = [this.dataset.files[i] for i, e in zip(members, errors, strict=True) if not e]
+        readable = [i for i, e in zip(members, errors, strict=True) if not e]
+        names = [this.dataset.files[i] for i in readable]
         c = this.explainer.model.config
         pictures = np.stack(good) if good else np.zeros((0, *c.image_size, c.channels), np.float32)
         answers = _probabilities(this.explainer.model, pictures)
+        top = answers.argmax(axis=1).astype(np.int32)
+        labels = this.explained(readable, top)
         maps, seconds = {}, []
         for row in this.rows:
             found, second = this.explainer.timed(row, pictures, labels, names)
             maps[row.name] = found[:, None]
             seconds.append(second)
-        top = answers.argmax(axis=1).astype(np.int32)
         chance = answers[np.arange(len(labels)), labels][:, None]
         store.write_scores(_SECONDS, number, seconds=np.array(seconds))
         store.write_maps(number, errors, Unmasked(top, chance, maps))

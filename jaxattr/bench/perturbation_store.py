@@ -44,6 +44,8 @@ class Receipt:
     seed: int
     guide: dict[str, Any] | None
     """The guide's name, class, layout and SHA-256."""
+    target: str | None = None
+    """What `bench methods` explains where it is not the label."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def open_store(folder: Path, receipt: Receipt) -> Store:
             earlier = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise LedgerError(f"{path} cannot be read; delete {folder}.") from None
-        changed = [name for name, value in wanted.items() if earlier.get(name) != value]
+        changed = [name for name in {**wanted, **earlier} if earlier.get(name) != wanted.get(name)]
         if changed:
             raise LedgerError(
                 f"{folder} holds another run (different: {', '.join(changed)}); choose another "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -279,3 +280,39 @@ def test_the_figure(finished):
     titles = [axis.get_title().split(":")[0] for axis in shown]
     assert titles == [f"{name}-v1" for name in metrics.METRICS if name in QUICK]
     assert encode(figure, "svg") == encode(draw(finished[1], "a note with a $ sign"), "svg")
+
+
+def test_the_prediction_explained_is_the_label_of_a_folder_labelled_by_the_model(
+    model, dataset, finished, tmp_path
+):
+    folder, _ = finished
+    told = np.concatenate(
+        [np.load(one)["prediction"] for one in sorted((folder / "maps").iterdir())]
+    )
+    assert (told != dataset.targets).any()
+    arguments = {"methods": FEW[:1], "untrained": (), "measured": ("saco", "gridpg")}
+    by_label = dataset._replace(targets=told.astype(np.int32))
+    labelled = benchmark.run(model, by_label, tmp_path / "labels", **arguments)
+    nothing_told = dataset._replace(targets=np.full_like(dataset.targets, -1))
+    there = tmp_path / "predictions"
+    found = benchmark.run(model, nothing_told, there, target="prediction", **arguments)
+    np.testing.assert_equal(found.scores, labelled.scores)
+    assert found.recognised == labelled.recognised
+    assert json.loads((there / "run.json").read_text())["target"] == "prediction"
+    with pytest.raises(DatasetError, match="have no label, which is what is explained"):
+        benchmark.run(model, nothing_told, there, **arguments)
+    with pytest.raises(LedgerError, match="different: index, target"):
+        benchmark.run(model, dataset, there, **arguments)
+
+
+def test_a_folder_begun_before_targets_were_noted_goes_on(
+    model, dataset, finished, world, tmp_path
+):
+    folder = tmp_path / "older"
+    shutil.copytree(finished[0], folder)
+    receipt = json.loads((folder / "run.json").read_text())
+    del receipt["target"]
+    (folder / "run.json").write_text(json.dumps(receipt))
+    arguments = {"methods": FEW, "untrained": FEW[:1], "masks": world / "masks"}
+    found = benchmark.run(model, dataset, folder, measured=QUICK, **arguments)
+    np.testing.assert_equal(found.scores, finished[1].scores)
