@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage, sparse
 
+from jaxattr.audit import statistics as st
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import once
+from jaxattr.audit.posterior import once, posterior
 from jaxattr.audit.running import unit_maps
 
 CLASS_IMAGES = 16
@@ -46,6 +47,8 @@ class Scan(NamedTuple):
     border_mean: Float[np.ndarray, "class"]
     """The same of the whole border, `border(grid)`."""
     border_statistic: Float[np.ndarray, "class"]
+    known: Bool[np.ndarray, "class"]
+    """Classes that pass the gate: of others the model is not asked."""
 
     @property
     def tested(self) -> bool:
@@ -91,7 +94,16 @@ def scan(ledger: Ledger) -> Scan:
     variance = np.maximum(squares[classes] / n - mean**2, 0) * n / (n - 1)
     statistic = compare(mean, np.sqrt(variance / n))
     inner, outer = (mean[:, :-1], statistic[:, :-1]), (mean[:, -1], statistic[:, -1])
-    return Scan(grid, np.array(sorted(present), int), classes, counts[classes], *inner, *outer)
+    every = np.array(sorted(present), int)
+    known = _known(ledger, classes) if len(classes) >= CLASSES else np.zeros(len(classes), bool)
+    return Scan(grid, every, classes, counts[classes], *inner, *outer, known)
+
+
+def _known(ledger: Ledger, classes: Int[np.ndarray, "class"]) -> Bool[np.ndarray, "class"]:
+    of = posterior(ledger)
+    if not st.knows_anything(of.model.log_loss, len(of.classes)):
+        return np.zeros(len(classes), bool)
+    return np.isin(classes, of.classes[st.known_classes(of.correct, of.counts)])
 
 
 def border(grid: tuple[int, int]) -> Bool[np.ndarray, " cell"]:
@@ -122,11 +134,11 @@ def compare(
 def candidates(of: Scan) -> list[Place]:
     """The best place of each class, `statistic >= 3` and evidence at least as thick as on average.
 
-    At most 10, the strongest first.
+    Of classes that pass the gate. At most 10, the strongest first.
     """
     if not of.tested:
         return []
-    allowed = np.where(of.mean >= 1, of.statistic, -np.inf)
+    allowed = np.where((of.mean >= 1) & of.known[:, None], of.statistic, -np.inf)
     best = allowed.argmax(axis=1)
     top = allowed[np.arange(len(best)), best]
     order = np.lexsort((of.classes, -top))[:CANDIDATES]
@@ -136,12 +148,13 @@ def candidates(of: Scan) -> list[Place]:
 def border_candidates(of: Scan) -> list[tuple[int, float]]:
     """Classes whose evidence lies at the border more than others', and their statistic.
 
-    At least 3; at most 10, the strongest first.
+    At least 3, and only classes that pass the gate; at most 10, the strongest first.
     """
     if not of.tested:
         return []
-    order = np.lexsort((of.classes, -of.border_statistic))[:CANDIDATES].tolist()
-    found = [(int(of.classes[i]), float(of.border_statistic[i])) for i in order]
+    allowed = np.where(of.known, of.border_statistic, -np.inf)
+    order = np.lexsort((of.classes, -allowed))[:CANDIDATES].tolist()
+    found = [(int(of.classes[i]), float(allowed[i])) for i in order]
     return [one for one in found if one[1] >= THRESHOLD]
 
 

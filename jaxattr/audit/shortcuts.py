@@ -10,7 +10,6 @@ from jaxattr.audit import statistics as st
 from jaxattr.audit.finding import Severity
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.paired import Paired, compare, share_interval
-from jaxattr.audit.posterior import Posterior, posterior
 from jaxattr.audit.probes.store import Answered, answers
 
 FLOOR = 1.0
@@ -72,26 +71,18 @@ class Verdict(NamedTuple):
 
 
 def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verdict]:
-    """Every question of one probe, tested; classes that fail the gate are left out.
+    """Every question of one probe, tested.
 
     Each control is compared with the paste on the same recipient, donor by donor, by an exact
     sign-flip test of a mean difference of at most `FLOOR`. Benjamini-Hochberg over all questions.
     """
     asked = answers(ledger, probe)
-    known = _known(posterior(ledger)) if asked else set()
-    found = [one for one in asked if one.question["class"] in known and one.answer["before"]]
-    tested = [_test(one, controls) for one in found]
+    tested = [_test(one, controls) for one in asked if one.answer["before"]]
     q = st.q_values(np.array([one.p_value for one in tested]), len(asked))
     return [
         one._replace(q_value=float(value), tests=len(asked))
         for one, value in zip(tested, q, strict=True)
     ]
-
-
-def _known(of: Posterior) -> set[int]:
-    if not st.knows_anything(of.model.log_loss, len(of.classes)):
-        return set()
-    return set(of.classes[st.known_classes(of.correct, of.counts)].tolist())
 
 
 def _test(one: Answered, controls: tuple[str, str]) -> Verdict:

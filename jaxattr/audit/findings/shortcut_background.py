@@ -43,9 +43,9 @@ def _finding(one: Verdict, names: LabelTable) -> Finding:
         detail=(
             f"Put into the surroundings of {name} images, the objects of {one.recipients} images "
             f"of other classes were taken for {name} in {one.share:.0%} (95 % interval {low:.0%} "
-            f"to {high:.0%}). Log p of {name} rose by {one.rise.mean:.1f}: {one.over[0].mean:.1f} "
-            f"more than in other classes' surroundings, and {one.over[1].mean:.1f} more than when "
-            f"{name} itself was put into the other images."
+            f"to {high:.0%}). The log-probability of {name} rose by {one.rise.mean:.1f}: "
+            f"{one.over[0].mean:.1f} more than in other classes' surroundings, and "
+            f"{one.over[1].mean:.1f} more than when {name} itself was put into the other images."
         ),
         classes=(one.label,),
         images=tuple(dict.fromkeys(one.asked.answer["donors"])),

@@ -45,10 +45,10 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
         title=f"Pixels at the {where} of {name} images make the model say {name}",
         detail=(
             f"Pasted onto {one.recipients} images of other classes, they turned {one.share:.0%} of "
-            f"them to {name} (95 % interval {low:.0%} to {high:.0%}). Log p of {name} rose by "
-            f"{one.rise.mean:.1f}: {one.over[0].mean:.1f} more than with the strongest windows "
-            f"from elsewhere in images of {name}, {one.over[1].mean:.1f} more than with the same "
-            f"place of other classes' images."
+            f"them to {name} (95 % interval {low:.0%} to {high:.0%}). The log-probability of "
+            f"{name} rose by {one.rise.mean:.1f}: {one.over[0].mean:.1f} more than with the "
+            f"strongest windows from elsewhere in images of {name}, {one.over[1].mean:.1f} more "
+            f"than with the same place of other classes' images."
         ),
         classes=(one.label,),
         images=tuple(question["images"]),
@@ -101,7 +101,7 @@ def whereabouts(box: list[int], grid: tuple[int, int]) -> str:
 def _untested_part(of: places.Scan) -> str:
     left = len(of.present) - len(of.classes)
     if not left:
-        return f"All {len(of.present):,} classes were tested."
+        return "Every class had enough images for that."
     return (
         f"{left:,} of {len(of.present):,} classes have fewer than {places.CLASS_IMAGES} images and "
         f"were not tested."
