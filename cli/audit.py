@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .audit_overview import overview
 from .options import describe_model, model_options, note, prepare_jax, quiet_option, warn
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from jaxattr.audit.summary import Summary
     from jaxattr.types import Model
 
-SHOWN_FINDINGS = 10
 SHOWN_SKIPPED = 5
 SCENES_PER_CLASS = 40
 
@@ -139,7 +139,7 @@ def audit(
     note("Looking for findings ...", quiet=quiet)
     findings, summary = find(ledger), summarize(ledger)
     report = write_results(ledger, summary, findings)
-    click.echo(_overview(ledger, findings))
+    click.echo(overview(ledger, findings))
     click.echo(f"\nReport: {report}")
     if _fails(findings, fail_on):
         ctx.exit(1)
@@ -266,26 +266,6 @@ def _say_skipped(ledger: Ledger) -> None:
         warn(f"skipped {reason}")
     if len(skipped) > SHOWN_SKIPPED:
         warn(f"skipped {len(skipped) - SHOWN_SKIPPED} more; the report lists them all.")
-
-
-def _overview(ledger: Ledger, findings: list[Finding]) -> str:
-    """What was audited and the worst findings, for people and for `grep`."""
-    columns = ledger.read("label", "prediction")
-    right = int((columns["label"] == columns["prediction"]).sum())
-    images, classes = len(columns["label"]), len(set(columns["label"].tolist()))
-    receipt = ledger.receipt
-    partial = (
-        f" (PARTIAL: {receipt.count} of {receipt.total})" if receipt.count < receipt.total else ""
-    )
-    lines = [
-        f"{images} images{partial}, {classes} classes; the model agrees with {right} labels "
-        f"({right / max(images, 1):.1%})",
-        f"{len(findings)} findings" + (":" if findings else ""),
-    ]
-    lines += [f"  {one.severity:<6}  {one.title}" for one in findings[:SHOWN_FINDINGS]]
-    if len(findings) > SHOWN_FINDINGS:
-        lines.append(f"  ... and {len(findings) - SHOWN_FINDINGS} more in the report")
-    return "\n".join(lines)
 
 
 def _fails(findings: list[Finding], fail_on: str) -> bool:

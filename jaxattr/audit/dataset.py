@@ -127,10 +127,20 @@ def _from_folders(root: Path) -> _Rows:
     if not names:
         raise DatasetError(
             f"{name}: {loose} images lie in no class folder; sort them into <class>/ folders, or "
-            "give their classes in metadata.csv or a labels file"
+            "give their classes in metadata.csv or a labels file (unlabelled, only copies can be "
+            "found: put them all into one folder, named after any class)"
         )
-    note = f" ({loose} images outside of class folders left out)" if loose else ""
+    notes = [f"{loose} images outside of class folders left out"] if loose else []
+    empty = sorted(_folders(root).difference(names.values()))
+    notes += [f"no image in {_some(empty)}"] if empty else []
+    note = f" ({'; '.join(notes)})" if notes else ""
     return _Rows(names, "folder", root, f"class folders{note}")
+
+
+def _folders(root: Path) -> set[str]:
+    """Names of the folders in the root, hidden ones left out."""
+    with os.scandir(root) as entries:
+        return {one.name for one in entries if not one.name.startswith(".") and one.is_dir()}
 
 
 def _images(root: str) -> Iterator[str]:

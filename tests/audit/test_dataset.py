@@ -86,7 +86,10 @@ def test_what_is_left_out(tmp_path):
     (tmp_path / "empty").mkdir()
     found = dataset.index(tmp_path, LABELS)
     assert found.files == ("tabby/a.jpg",)
-    assert found.origin == "class folders (1 images outside of class folders left out)"
+    assert found.origin == (
+        "class folders (1 images outside of class folders left out; "
+        "no image in 'annotations', 'empty')"
+    )
 
 
 def test_order_is_that_of_the_bytes(tmp_path):

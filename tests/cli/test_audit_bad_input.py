@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -140,3 +141,68 @@ def test_unreadable_folder(run, world, tmp_path, monkeypatch) -> None:
         one_line(run(images=tmp_path / "locked"), "locked")
     finally:
         (tmp_path / "locked").chmod(0o755)
+
+
+def _copy(world, folder: Path, counts: dict[str, int]) -> Path:
+    """A folder with that many photos of each class."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        source = world / "photos" / (name if (world / "photos" / name).exists() else "wolf")
+        for path in sorted(source.iterdir())[:count]:
+            shutil.copy(path, folder / name / path.name)
+    return folder
+
+
+def test_a_class_with_one_image_and_one_without(run, world, tmp_path) -> None:
+    folder = _copy(world, tmp_path / "odd", {"wolf": 3, "lynx": 1, "beaver": 0})
+    result = run("--output", tmp_path / "out", "--no-probes", images=folder)
+    assert result.exit_code == 0, result.output
+    assert "(class folders (no image in 'beaver'))" in result.stderr
+    assert result.stdout.startswith("4 images, 2 classes; ")
+    assert "What this audit cannot see:" in result.stdout
+    assert "fewer than 10 images" in result.stdout
+    found = json.loads((tmp_path / "out" / "findings.json").read_text(encoding="utf-8"))
+    assert [one["label"] for one in found["limits"]["single"]] == ["lynx"]
+
+
+def test_all_images_of_one_class(run, world, tmp_path) -> None:
+    folder = _copy(world, tmp_path / "one", {"wolf": 5})
+    shutil.copy(folder / "wolf" / "0000.png", folder / "wolf" / "copy.png")
+    result = run("--output", tmp_path / "out", "--no-probes", images=folder)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("6 images, 1 class; ")
+    assert "low     The same file 2 times, in wolf" in result.stdout
+    said = "Not looked for: contaminated pairs and wrong labels, because all images carry one label"
+    assert said in result.stdout
+    assert said in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_image(run, world, tmp_path) -> None:
+    folder = _copy(world, tmp_path / "one", {"wolf": 1})
+    result = run("--output", tmp_path / "out", "--no-probes", images=folder)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("1 image, 1 class; ")
+
+
+def test_images_without_labels(run, world, tmp_path) -> None:
+    flat = _copy(world, tmp_path / "flat", {"wolf": 3}) / "wolf"
+    one_line(run(images=flat), "3 images lie in no class folder", "metadata.csv", "only copies")
+
+
+def test_labels_outside_of_the_models_classes(run, world, tmp_path) -> None:
+    folder = _copy(world, tmp_path / "photos", {"wolf": 2})
+    for label, parts in (("5", ("5", "0 to 4")), ("hyena", ("1 of 2 labels", "'hyena'"))):
+        table = f"file,label\nwolf/0000.png,1\nwolf/0001.png,{label}\n"
+        if not label.isdecimal():
+            table = table.replace(",1\n", ",wolf\n")
+        (tmp_path / "labels.csv").write_text(table)
+        one_line(run("--labels", tmp_path / "labels.csv", images=folder), *parts)
+
+
+def test_a_model_with_fewer_classes_than_the_folder(run, world, tmp_path) -> None:
+    names = ("red fox", "wolf", "lynx", "brown bear", "beaver", "otter", "hare")
+    folder = _copy(world, tmp_path / "more", dict.fromkeys(names, 2))
+    one_line(run(images=folder), "2 of 7 folders match no class", "'otter'", "'hare'", "choose")
+    result = run("--output", tmp_path / "out", "--no-probes", "--classes", "wolf", images=folder)
+    assert result.exit_code == 0, result.output
+    assert "left out" in result.stderr

@@ -1,0 +1,46 @@
+"""What `jaxattr audit` says on the terminal when it is done: for people and for `grep`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxattr.audit.finding import Finding
+    from jaxattr.audit.ledger import Ledger
+
+SHOWN_FINDINGS = 10
+SHOWN_LIMITS = 4
+
+
+def overview(ledger: Ledger, findings: list[Finding]) -> str:
+    """What was audited, the worst findings, and what could not be seen."""
+    lines = [_audited(ledger), f"{len(findings)} findings" + (":" if findings else "")]
+    lines += [f"  {one.severity:<6}  {one.title}" for one in findings[:SHOWN_FINDINGS]]
+    if len(findings) > SHOWN_FINDINGS:
+        lines.append(f"  ... and {len(findings) - SHOWN_FINDINGS} more in the report")
+    return "\n".join([*lines, *_cannot_see(ledger)])
+
+
+def _audited(ledger: Ledger) -> str:
+    columns, receipt = ledger.read("label", "prediction"), ledger.receipt
+    right = int((columns["label"] == columns["prediction"]).sum())
+    images, classes = len(columns["label"]), len(set(columns["label"].tolist()))
+    partial = (
+        f" (PARTIAL: {receipt.count} of {receipt.total})" if receipt.count < receipt.total else ""
+    )
+    seen = f"{images} image{'' if images == 1 else 's'}{partial}"
+    of = f"{classes} class{'' if classes == 1 else 'es'}"
+    return f"{seen}, {of}; the model agrees with {right} labels ({right / max(images, 1):.1%})"
+
+
+def _cannot_see(ledger: Ledger) -> list[str]:
+    from jaxattr.audit.limits import limits
+    from jaxattr.audit.limits_text import sentences
+
+    # That it is partial stands in the first line.
+    said = [one for one in sentences(limits(ledger), ledger) if not one.startswith("PARTIAL")]
+    lines = ["What this audit cannot see:"] if said else []
+    lines += [f"  {one}" for one in said[:SHOWN_LIMITS]]
+    if len(said) > SHOWN_LIMITS:
+        lines.append(f"  ... and {len(said) - SHOWN_LIMITS} more in the report")
+    return lines
