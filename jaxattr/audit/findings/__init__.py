@@ -7,6 +7,7 @@ from collections.abc import Callable
 from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.duplicate_image import duplicate_image
+from jaxattr.audit.findings.learned_contamination import learned_contamination
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import shortcut_place
@@ -18,6 +19,7 @@ Finder = Callable[[Ledger], list[Finding]]
 FINDERS: dict[str, Finder] = {
     "contaminated_pair": contaminated_pair,
     "duplicate_image": duplicate_image,
+    "learned_contamination": learned_contamination,
     "mislabelled_image": mislabelled_image,
     "shortcut_background": shortcut_background,
     "shortcut_place": shortcut_place,
