@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from jaxattr.cli import comparing, options, output, scenes, targets
+from jaxattr.cli import comparing, conserved, options, output, scenes, targets
 from jaxattr.cli.explain import FORMATS, METHODS
 from jaxattr.cli.explaining import finish
 from jaxattr.cli.main import Interrupted
@@ -108,7 +108,7 @@ def compare(
     if given:
         done = _compare(loaded, table, question.loss, given, _methods(methods), quiet)
         click.echo(_table(done))
-        for line in _constant(done):
+        for line in (*_constant(done), *_unconserved(done)):
             options.warn(line)
         drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
         for path in _write(done, folder, formats, drawing):
@@ -156,6 +156,15 @@ def _constant(done: Compared) -> Iterator[str]:
         for index in answer.constant():
             title = done.given[index].title(done.table)
             yield f"{answer.method}: the map of {title} is the same everywhere; it says nothing."
+
+
+def _unconserved(done: Compared) -> Iterator[str]:
+    """One line for each method that hands on far more relevance than it starts from."""
+    asked, logits = [case.asked for case in done.given], [case.logits for case in done.given]
+    for answer in done.answers:
+        line = conserved.warning(answer.method, done.loss, asked, logits, list(answer.maps))
+        if line:
+            yield line
 
 
 def _write(

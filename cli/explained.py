@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import output, targets
+from jaxattr.cli import conserved, output, targets
 from jaxattr.cli.records import Explained, Run, model_name
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
 
 
 def warnings(run: Run, one: Explained) -> Iterator[str]:
-    """Where the asked loss does not guide, and where nothing is left to explain."""
+    """Where the loss does not guide, relevance is not kept, and nothing is left to explain."""
     import jax.numpy as jnp
 
     from jaxattr import losses
@@ -130,6 +130,9 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
 
         yield from guided.warnings(run, one)
         return
+    shared = [one.logits] * len(one.asked)
+    if line := conserved.warning(run.method, run.question.loss, one.asked, shared, one.maps):
+        yield f"{name}: {line}"
     if run.question.loss not in ("relative", "ratio"):
         return
     told: set[frozenset[int | None]] = set()  # of --details, which asks both ways

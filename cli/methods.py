@@ -25,7 +25,8 @@ def methods(kind: str) -> None:
     """List the attribution methods, with what they cost and where they come from.
 
     Cost per map: F is a forward pass, B a backward pass, b one of a single block, S one problem of
-    network flow for each token.
+    network flow for each token. `equals` names the code that a method's maps were compared with;
+    what equals nothing is our own reading of a text, and none of its numbers are the authors'.
 
     \b
     Examples:
@@ -34,9 +35,17 @@ def methods(kind: str) -> None:
     """
     from jaxattr.methods import METHODS
 
-    header = ("name", "signed", "target", "derivative", "cost", "source")
+    header = ("name", "signed", "target", "derivative", "cost", "source", "equals")
     rows = [
-        (one.name, one.signed, one.target_dependent, one.differentiates, one.cost, one.source)
+        (
+            one.name,
+            one.signed,
+            one.target_dependent,
+            one.differentiates,
+            one.cost,
+            one.source,
+            one.equals,
+        )
         for one in METHODS.values()
     ]
     if kind == "json":

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -93,6 +94,31 @@ def conservation(
     if times_input:
         relevance = relevance * hidden
     return relevance.sum(axis=(1, 2)) / start
+
+
+START = {"lrp": "derivative", "attn_lrp": "product", "cp_lrp": "product"}
+"""What the relevance of each method's pixels starts from at the logits: the loss's derivative, or
+this times the logits."""
+
+
+def gain(
+    method: str,
+    values: Float[np.ndarray, "row column"],
+    logits: Float[np.ndarray, "class"],
+    loss: Loss,
+) -> float:
+    """How many times what it starts from a map of relevance sums to, both without their signs.
+
+    1 where a loss of one class is conserved; far above 1 a map says where, but not how much. A
+    start of both signs, as of a difference, may cancel: below 1 nothing is wrong.
+    """
+    wide = jnp.asarray(logits, jnp.float32)
+    start = jax.grad(loss)(wide)
+    if START[method] == "product":
+        start = start * wide
+    started = float(jnp.abs(start).sum())
+    total = abs(float(np.sum(values, dtype=np.float64)))
+    return total / started if started else float("inf") if total else 1.0
 
 
 def _ruled(function: Callable[..., Any], relevance: Callable[..., Any]) -> Callable[..., Any]:

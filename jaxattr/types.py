@@ -174,6 +174,8 @@ class Method(NamedTuple):
     """In forwards (F) and backwards (B) per image, as `21F + 20b`; b goes back one block only, S
     solves one problem of network flow for each token."""
     source: str
+    equals: str
+    """Whose code its maps were compared with; starts with `nothing` where there is none."""
 
     @property
     def forwards(self) -> int:

@@ -17,6 +17,7 @@ from jaxattr.gradients import attention_gradients, readout
 from jaxattr.methods import METHODS
 from jaxattr.methods.bi_head import _head_weights
 from jaxattr.methods.bi_token import _ratios
+from jaxattr.methods.grad_eclip import single_head_logits
 from jaxattr.methods.rise import _pixels as rise_pixels
 from jaxattr.methods.tis import _kept_scores
 from jaxattr.methods.vit_cx import _activation, _masks
@@ -140,6 +141,11 @@ def bi_head_weights(model: Any, image: Any, loss: Any, noise: Any) -> Any:
 
 def bi_token_ratios(model: Any, image: Any, loss: Any, noise: Any) -> Any:
     return _ratios(model, forward(model, image)[1])
+
+
+def single_head(strict: bool) -> Function:
+    """The logits of Grad-ECLIP's altered network."""
+    return lambda model, image, loss, noise: single_head_logits(model, image, strict=strict)
 
 
 def convergence_delta(model: Any, image: Any, loss: Any, noise: Any) -> Any:

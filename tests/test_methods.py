@@ -29,6 +29,7 @@ REFUSED: dict[str, Exception] = {}
 SMALL: dict[str, dict[str, Any]] = {
     "rise": {"masks": 16, "cells": 3, "probability": 0.5},
     "tis": {"masks": 12},
+    "ca_lig": {"steps": 2},
 }
 
 
@@ -154,6 +155,8 @@ def test_start_layer(name, tiny_model, tiny_images) -> None:
         ("layer_cam", {"site": "pixels"}, "choose tokens or attention"),
         ("legrad", {"layers": 4}, "the model has 3"),
         ("grad_eclip", {"strict": True}, "strict with single"),
+        ("bi_cam", {"temperature": 0.0}, "above 0"),
+        ("ca_lig", {"steps": 0}, "at least 1"),
         ("dix", {"layers": (4,)}, "to 3"),
         ("tam", {"steps": 0}, "at least 1"),
         ("lrp", {"method": "first_layer"}, "choose from full"),

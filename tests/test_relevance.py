@@ -12,6 +12,8 @@ import pytest
 from sharing import QUICK
 
 from jaxattr import losses, relevance
+from jaxattr.cli import conserved
+from jaxattr.cli.targets import Asked
 from jaxattr.sites import image_gradient, in_float64
 from jaxattr.types import Rules
 from jaxattr.vit import forward
@@ -75,6 +77,26 @@ def test_ours_conserves_and_orig_doubles(tiny_model, tiny_images) -> None:
     ours, orig = run(tiny_model, tiny_images[0], losses.target_logit(1))
     np.testing.assert_allclose(ours, 1, rtol=1e-3)
     assert (np.abs(orig - 1) > 0.5).all()
+
+
+def test_the_gain_is_the_sum_over_the_start() -> None:
+    logits, values = np.array([2.0, -4.0, 1.0]), np.array([[3.0, -9.0]])
+    assert relevance.gain("lrp", values, logits, losses.target_logit(0)) == 6
+    assert relevance.gain("lrp", values, logits, losses.difference(0, 1)) == 3
+    assert relevance.gain("cp_lrp", values, logits, losses.target_logit(1)) == 1.5
+    assert relevance.gain("attn_lrp", values, logits, losses.difference(0, 1)) == 1
+    assert relevance.gain("cp_lrp", values, logits * 0, losses.target_logit(1)) == np.inf
+
+
+def test_far_too_much_relevance_is_told_in_one_line() -> None:
+    asked, logits = [Asked(0, None), Asked(1, 0)], [np.array([2.0, -4.0])] * 2
+    maps = np.array([[[30.0, 0.5]], [[1.0, 2.0]]])
+    line = conserved.warning("lrp", "logit", asked, logits, maps)
+    assert line
+    assert "lrp does not conserve relevance: a map sums to 30.5 times" in line
+    assert "\n" not in line
+    assert conserved.warning("lrp", "difference", asked[1:], logits[1:], maps[1:]) is None
+    assert conserved.warning("complete", "logit", asked, logits, 100 * maps) is None
 
 
 def test_the_default_rules_are_the_network(tiny_model, tiny_images) -> None:

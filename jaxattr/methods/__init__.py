@@ -9,8 +9,10 @@ from __future__ import annotations
 from jaxattr.methods.absolute import absolute as absolute
 from jaxattr.methods.attention_flow import attention_flow as attention_flow
 from jaxattr.methods.attn_lrp import attn_lrp as attn_lrp
+from jaxattr.methods.bi_cam import bi_cam as bi_cam
 from jaxattr.methods.bi_head import bi_head as bi_head
 from jaxattr.methods.bi_token import bi_token as bi_token
+from jaxattr.methods.ca_lig import ca_lig as ca_lig
 from jaxattr.methods.complete import complete as complete
 from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
 from jaxattr.methods.dix import dix as dix
@@ -63,6 +65,7 @@ _ROWS = (
     ("finer_cam", finer_cam, True, True, "tokens", "1F + 1B", "Zhang et al. 2025"),
     ("legrad", legrad, False, True, "attention", "1F + 1B", "Bousselham et al. 2024"),
     ("grad_eclip", grad_eclip, True, True, "context", "1F + 1b", "Zhao et al. 2024"),
+    ("bi_cam", bi_cam, True, True, "context", "1F + 1B", "Su and Luo 2026"),
     ("tam", tam, False, True, "attention", "21F + 20b", "Yuan et al. 2021"),
     ("bi_head", bi_head, False, True, "attention", "21F + 1B + 20b", "Chen et al. 2023"),
     ("bi_token", bi_token, False, True, "attention", "21F + 20b", "Chen et al. 2023"),
@@ -91,10 +94,56 @@ _ROWS = (
         "Sundararajan et al. 2017",
     ),
     ("smooth_grad", smooth_grad, False, True, "pixels", "5F + 5B", "Smilkov et al. 2017"),
+    (
+        "ca_lig",
+        ca_lig,
+        True,
+        True,
+        "hidden, attention",
+        "121F + 121B",
+        "Mersha and Kalita 2026 (experimental)",
+    ),
     ("rise", rise, False, True, "nothing", "6000F", "Petsiuk et al. 2018"),
     ("vit_cx", vit_cx, False, True, "nothing", "52F", "Xie et al. 2023"),
     ("tis", tis, False, True, "nothing", "1025F", "Englebert et al. 2023"),
 )
-METHODS: dict[str, Method] = {row[0]: Method(*row) for row in _ROWS}
+_GRAD_CAM = "pytorch-grad-cam"
+_CHEFER = "Transformer-Explainability"
+_OWN = "nothing: own reading"
+# With what maps were compared; a test holds this against the vectors that there are.
+_EQUALS = {
+    "raw_attention": _CHEFER,
+    "rollout": f"attention_flow, {_CHEFER}, vit-explain (`strict`)",
+    "attention_flow": "attention_flow; a linear programme",
+    "positive": "Transformer-MM-Explainability; transformerinterp",
+    "complete": "the paper's equations in float64",
+    "absolute": "the paper's equations in float64",
+    "gradient_rollout": "vit-explain (`strict`)",
+    "grad_cam": f"{_GRAD_CAM}; {_CHEFER}",
+    "layer_cam": _GRAD_CAM,
+    "hires_cam": _GRAD_CAM,
+    "xgrad_cam": _GRAD_CAM,
+    "finer_cam": "nothing; its loss: the published formula",
+    "legrad": "LeGrad",
+    "grad_eclip": "Grad-Eclip (`heads='single'`)",
+    "bi_cam": _OWN,
+    "tam": "Transition_Attention_Maps",
+    "bi_head": "transformerinterp",
+    "bi_token": "transformerinterp",
+    "dix": "dix (`strict`)",
+    "t_attr": f"{_CHEFER}; Transition_Attention_Maps",
+    "lrp": _CHEFER,
+    "attn_lrp": "LRP-eXplains-Transformers",
+    "cp_lrp": "LRP-eXplains-Transformers; zennit",
+    "saliency": "captum",
+    "input_x_gradient": "captum",
+    "integrated_gradients": "captum",
+    "smooth_grad": "captum",
+    "ca_lig": f"{_OWN}, experimental",
+    "rise": "RISE",
+    "vit_cx": "CausalX-ViT",
+    "tis": "Transformer_Input_Sampling",
+}
+METHODS: dict[str, Method] = {row[0]: Method(*row, _EQUALS[row[0]]) for row in _ROWS}
 CHEAP = tuple(name for name, method in METHODS.items() if method.forwards <= 10)
 """What comparisons take where nothing is asked for; the others cost 7 to 600 times as much."""

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxattr.gradients import arrange, readout
 from jaxattr.sites import at_layer
-from jaxattr.types import Image, Loss, Map, Model, Rules, Taps
+from jaxattr.types import Image, Logits, Loss, Map, Model, Rules, Taps
 from jaxattr.vit import LayerNorm, forward
 
 
@@ -42,12 +42,7 @@ def grad_eclip(
         )
     c, taps = model.config, forward(model, image)[1]
     query, key, value = taps.query[-1], taps.key[-1], taps.value[-1]
-    replace = Taps()
-    if heads == "single":
-        scores = jnp.einsum("hqd,hkd->qk", query, key) * query.shape[-1] ** -0.5
-        attention = jnp.broadcast_to(jax.nn.softmax(scores), (c.heads, c.tokens, c.tokens))
-        other = {"hidden": _normalized(model, taps.hidden[-1]), "value": value} if strict else {}
-        replace = at_layer(c, -1, attention=attention, **other)
+    replace = _single_head(model, taps, strict) if heads == "single" else Taps()
 
     def run(added: Array) -> Array:
         return loss(forward(model, image, add=at_layer(c, -1, context=added), replace=replace)[0])
@@ -58,6 +53,24 @@ def grad_eclip(
         reader = jnp.einsum("t,htd->hd", readout(c), query)
         patches = patches * _similarity(reader, key[:, c.prefix_tokens :])
     return arrange(c, patches)
+
+
+def single_head_logits(model: Model, image: Image, *, strict: bool = False) -> Logits:
+    """What the network answers that the authors explain: its last block has one head.
+
+    Where these logits prefer another class than the model's own, `heads="single"` explains an
+    answer that the model does not give. Costs two forward passes.
+    """
+    replace = _single_head(model, forward(model, image)[1], strict)
+    return forward(model, image, replace=replace)[0]
+
+
+def _single_head(model: Model, taps: Taps, strict: bool) -> Taps:
+    c, query, value = model.config, taps.query[-1], taps.value[-1]
+    scores = jnp.einsum("hqd,hkd->qk", query, taps.key[-1]) * query.shape[-1] ** -0.5
+    attention = jnp.broadcast_to(jax.nn.softmax(scores), (c.heads, c.tokens, c.tokens))
+    other = {"hidden": _normalized(model, taps.hidden[-1]), "value": value} if strict else {}
+    return at_layer(c, -1, attention=attention, **other)
 
 
 def _similarity(

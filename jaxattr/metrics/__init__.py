@@ -26,6 +26,7 @@ from jaxattr.metrics.overlap import THRESHOLDS as THRESHOLDS
 from jaxattr.metrics.overlap import overlap as overlap
 from jaxattr.metrics.part_hit import part_hit as part_hit
 from jaxattr.metrics.pointing_game import pointing_game as pointing_game
+from jaxattr.metrics.positive_to_negative import positive_to_negative as positive_to_negative
 from jaxattr.metrics.regions import pool as pool
 from jaxattr.metrics.road import road as road
 from jaxattr.metrics.saco import saco as saco

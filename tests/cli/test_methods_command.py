@@ -33,4 +33,4 @@ def test_the_formats_say_the_same():
     assert len(lines) == len(table) + 1
     for line, row in zip(lines[1:], table, strict=True):
         assert line.split()[:3] == [row["name"], row["signed"], row["target"]]
-        assert line.endswith(row["source"])
+        assert line.endswith(row["equals"])

@@ -33,6 +33,14 @@ def test_sparseness_is_half_the_mean_difference_over_the_mean():
     assert np.isnan(metrics.sparseness(NOTHING)).all()
 
 
+def test_the_ratio_of_signs():
+    expected = [one[one > 0].sum() / -one[one < 0].sum() for one in MAPS]
+    np.testing.assert_allclose(metrics.positive_to_negative(MAPS), expected, rtol=1e-12)
+    assert metrics.positive_to_negative(-np.abs(MAPS[0])) == 0
+    assert metrics.positive_to_negative(np.abs(MAPS[0])) == np.inf
+    assert np.isnan(metrics.positive_to_negative(NOTHING)).all()
+
+
 def test_complexity_is_scipys_entropy():
     expected = stats.entropy(np.abs(MAPS).reshape(4, -1), axis=1)
     np.testing.assert_allclose(metrics.complexity(MAPS), expected, rtol=1e-12)

@@ -1,0 +1,83 @@
+"""Draw `docs/methods-gallery.png`, all methods on drawn scenes: `python docs/methods_gallery.py`.
+
+Takes some minutes on a CPU, nearly all of them for compiling, and for the masks of RISE.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from jaxattr import images, losses, models, scenes
+from jaxattr.bench import trials
+from jaxattr.figures import encode
+from jaxattr.gradients import over_images
+from jaxattr.grid import Column, Row, grid
+from jaxattr.methods import METHODS
+
+PICTURE = Path(__file__).with_name("methods-gallery.png")
+SIDE = 1500
+"""Width of the picture in pixels: maps have 12 x 12 values."""
+
+
+def main() -> None:
+    """Compute, draw, write."""
+    model = models.load("scenes")
+    asked = chosen(model.config)
+    PICTURE.write_bytes(draw(asked, maps(model, asked)))
+
+
+def chosen(config) -> trials.Trials:
+    """Two scenes of one object, and one of two, of which each is asked for."""
+    size, cells = config.image_size[0], config.grid
+    parts = trials.one_object(2, 0, size, cells), trials.two_objects(1, 0, size, cells)
+    pictures, labels = (
+        np.concatenate([getattr(part, field) for part in parts]) for field in ("images", "label")
+    )
+    return parts[0]._replace(images=pictures, label=labels)
+
+
+def maps(model, asked: trials.Trials) -> dict[str, np.ndarray]:
+    """Raw maps of the class's logit, by method, with all defaults."""
+    arrays = np.stack([images.normalize(one, model.preprocessing) for one in asked.images])
+    found = {}
+    for name, method in METHODS.items():
+
+        @jax.jit
+        def run(model, images, labels, function=method.function):
+            def one(image, label):
+                return function(model, image, losses.target_logit(label))
+
+            return over_images(one, images, labels)
+
+        found[name] = np.asarray(run(model, jnp.asarray(arrays), jnp.asarray(asked.label)))
+        print(name, flush=True)
+    return found
+
+
+def draw(asked: trials.Trials, found: dict[str, np.ndarray]) -> bytes:
+    """The grid as a small PNG."""
+    rows = [
+        Row(image, f"for {scenes.CLASSES[label]}")
+        for image, label in zip(asked.images, asked.label, strict=True)
+    ]
+    columns = [
+        Column(name, list(found[name]), method.signed, method.cost)
+        for name, method in METHODS.items()
+    ]
+    figure = grid(rows, columns, per_band=8, footer="embedded model, loss logit", smooth=False)
+    with Image.open(io.BytesIO(encode(figure, "png"))) as picture:
+        height = round(picture.height * SIDE / picture.width)
+        small = picture.convert("RGB").resize((SIDE, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.quantize(255, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    main()
