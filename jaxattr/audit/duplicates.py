@@ -6,26 +6,22 @@ those of the thumbnail in the ledger, so nothing but the ledger is read.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int8
-from scipy import fft
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from jaxattr.audit.hashing import grey_picture, hashes, unpacked
 from jaxattr.audit.ledger import Ledger
 from jaxattr.errors import ImageError
 from jaxattr.images import read_ahead
 
-SIDE = 32
-FREQUENCIES = 8
-BITS = FREQUENCIES**2 - 1
 NEAR = 20
 """Bits of 63 in which candidates may differ: a shift by 4 % of the side changes up to 18."""
 LIKE = 0.8
@@ -33,11 +29,10 @@ LIKE = 0.8
 ALIGNED = 0.88
 """Correlation of the pixels, best of all small shifts, that copies must reach."""
 _PIXELS, _REACH = 64, 3
-_FLAT = 2.0  # grey levels: below this standard deviation there is nothing to hash
 _PARTS, _ROUNDING = 32, 1e-4
 _SAMPLE = 4096  # images that the principal parts are taken from: any axes would do
 _READ = 512
-_ROWS, _COLUMNS, _PAIRS = 512, 2048, 8192
+_ROWS, _COLUMNS, _PAIRS = 256, 2048, 8192
 _CACHED = 1024
 
 
@@ -70,32 +65,23 @@ class Match(NamedTuple):
     """Of their pixels, after the best small shift; 1 for equal files."""
 
 
-def perceptual_hash(thumbnail: bytes) -> Int8[np.ndarray, "63"]:
-    """Signs of the low frequencies of a grey 32 x 32 image, as -1 and 1.
-
-    Two-dimensional cosine transform, the 8 x 8 lowest frequencies but the mean, each above or
-    below their median (Zauner 2010). Brightness and contrast drop out, and so does compression.
-    """
-    return _hashes([thumbnail])[0]
-
-
 def signatures(ledger: Ledger) -> Signatures:
     """Read a ledger's signatures: 63 bytes and at most 33 numbers of its feature an image."""
     mean, axes = _principal(ledger)
     files: dict[str, int] = {}
     parts, start = [], 0
-    columns = ("index", "label", "sha256", "feature")
-    hashes = read_ahead(ledger.iterate("thumbnail"), lambda shard: _hashes(shard["thumbnail"]))
-    for shard, bits in zip(ledger.iterate(*columns), hashes, strict=True):
-        if isinstance(bits, ImageError):
-            raise bits
+    columns = ("index", "label", "sha256", "feature", "hash")
+    for shard in ledger.iterate(*columns, rows=_READ):
         file = [files.setdefault(name, start + at) for at, name in enumerate(shard["sha256"])]
         direction = _directions(shard["feature"] - mean, axes)
-        parts.append((shard["index"], shard["label"], np.array(file, np.int64), bits, direction))
+        parts.append(
+            (shard["index"], shard["label"], np.array(file, np.int64), shard["hash"], direction)
+        )
         start += len(file)
-    image, label, file, bits, direction = (
+    image, label, file, packed, direction = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
+    bits = unpacked(packed) if None not in packed else _hashed_again(ledger)
     return Signatures(image, label, file, bits, direction, mean)
 
 
@@ -104,7 +90,7 @@ def aligned(first: bytes, second: bytes) -> float:
 
     Taken over the part that both show. 0 where one cannot be read or has nothing to compare.
     """
-    return correlation(_grey(first, _PIXELS), _grey(second, _PIXELS))
+    return correlation(grey_picture(first, _PIXELS), grey_picture(second, _PIXELS))
 
 
 def correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
@@ -168,7 +154,7 @@ def matches(ledger: Ledger, of: Signatures) -> list[Match]:
 
     @lru_cache(_CACHED)
     def grey(position: int) -> np.ndarray | None:
-        return _grey(small[int(of.image[position])]["thumbnail"], _PIXELS)
+        return grey_picture(small[int(of.image[position])]["thumbnail"], _PIXELS)
 
     for one, other in pairs:
         first, second = _root(group, one), _root(group, other)
@@ -192,16 +178,15 @@ def groups(found: list[Match], count: int) -> list[list[Match]]:
     return list(members.values())
 
 
-def _hashes(thumbnails: Iterable[bytes]) -> Int8[np.ndarray, "image 63"]:
-    greys = [_grey(thumbnail, SIDE) for thumbnail in thumbnails]
-    seen = {at: one for at, one in enumerate(greys) if one is not None and one.std() >= _FLAT}
-    result = np.zeros((len(greys), BITS), np.int8)
-    if seen:
-        pictures = np.stack(list(seen.values()))
-        waves = np.asarray(fft.dctn(pictures, axes=(1, 2), norm="ortho"))
-        low = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(seen), -1)[:, 1:]
-        result[list(seen)] = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1)
-    return result
+def _hashed_again(ledger: Ledger) -> np.ndarray:
+    """Hashes of a ledger that was made without them, from its thumbnails."""
+    found = []
+    shards = ledger.iterate("thumbnail")
+    for part in read_ahead(shards, lambda shard: hashes(shard["thumbnail"])):
+        if isinstance(part, ImageError):
+            raise part
+        found.append(part)
+    return np.concatenate(found)
 
 
 def _principal(ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
@@ -227,12 +212,18 @@ def _packed(hashes: np.ndarray) -> np.ndarray:
 def _near(bits: np.ndarray, direction: np.ndarray, start: int) -> np.ndarray:
     """First, second and bits apart, of a block's images and those after it, that may be copies."""
     found = [np.zeros((3, 0), np.int64)]
+    block = bits[start : start + _ROWS, None]
+    differing = np.empty((len(block), _COLUMNS), np.uint64)  # one for all: memory is slow to get
+    count = np.empty(differing.shape, np.uint8)
     for at in range(start, len(bits), _COLUMNS):
-        differing = bits[start : start + _ROWS, None] ^ bits[None, at : at + _COLUMNS]
-        apart = np.bitwise_count(differing)
+        others = bits[None, at : at + _COLUMNS]
+        cut = np.s_[:, : others.shape[1]]
+        np.bitwise_xor(block, others, out=differing[cut])
+        apart = np.bitwise_count(differing[cut], out=count[cut])
         near = np.flatnonzero(apart <= NEAR)
         first, second = np.divmod(near, apart.shape[1])
-        first, second, apart = start + first, at + second, apart.ravel()[near]
+        apart = apart[first, second]
+        first, second = start + first, at + second
         most = _products(direction, first, second)
         keep = (first < second) & (most >= LIKE - _ROUNDING)
         found.append(np.stack([first[keep], second[keep], apart[keep]]).astype(np.int64))
@@ -266,14 +257,3 @@ def _directions(centred: np.ndarray, axes: np.ndarray) -> np.ndarray:
     lead = _unit(centred) @ axes
     rest = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", lead, lead), 0))
     return np.concatenate([lead, rest[:, None]], axis=1, dtype=np.float32)
-
-
-def _grey(thumbnail: bytes, side: int) -> np.ndarray | None:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(thumbnail)) as image:
-            grey = image.convert("L").resize((side, side), Image.Resampling.BOX)
-    except OSError:
-        return None
-    return np.asarray(grey, np.float64)

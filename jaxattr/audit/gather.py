@@ -15,6 +15,7 @@ import numpy as np
 from jaxattr import images
 from jaxattr.audit.dataset import Dataset
 from jaxattr.audit.evidence import Evidence, Glance, evidence_batch, glance_batch
+from jaxattr.audit.hashing import packed_hash
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
 from jaxattr.errors import ImageError
 from jaxattr.types import Model, Preprocessing
@@ -29,6 +30,7 @@ class Decoded(NamedTuple):
     image: np.ndarray
     sha256: str
     thumbnail: bytes
+    hash: bytes
 
 
 def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any) -> Receipt:
@@ -189,6 +191,7 @@ def _columns(one: Evidence | Glance, decoded: Decoded) -> Row:
     columns: Row = {
         "sha256": decoded.sha256,
         "thumbnail": decoded.thumbnail,
+        "hash": decoded.hash,
         "prediction": int(one.logits.argmax()),
         "rival": int(one.rival),
         "logits": one.logits.astype(np.float32),
@@ -215,7 +218,8 @@ def read(root: Path, file: str, preprocessing: Preprocessing) -> Decoded:
         raise ImageError(text if text.startswith(file) else f"{file}: {text}") from None
     normalized = images.normalize(pixels, preprocessing)
     digest = hashlib.sha256(content).hexdigest()
-    return Decoded(normalized, digest, images.thumbnail(pixels))
+    thumbnail = images.thumbnail(pixels)
+    return Decoded(normalized, digest, thumbnail, packed_hash(thumbnail))
 
 
 def _index_hash(dataset: Dataset) -> str:

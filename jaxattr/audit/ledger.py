@@ -63,7 +63,9 @@ def schema(receipt: Receipt) -> pa.Schema:
     - `map_label`, `map_rival` (complete maps of the two logits), `map_pair` (complete map of
       label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to be
       multiplied by `scale_...`;
-    - `thumbnail`: WebP of what the model saw.
+    - `thumbnail`: WebP of what the model saw;
+    - `hash`: 63 bits that copies are looked for by (`hashing.packed_hash`), empty where there are
+      none; null in ledgers that were made without.
     """
     grid = pa.list_(pa.int8(), receipt.grid[0] * receipt.grid[1])
     columns: list[tuple[str, pa.DataType]] = [
@@ -79,6 +81,7 @@ def schema(receipt: Receipt) -> pa.Schema:
         *((name, grid) for name in MAPS),
         *((name.replace("map", "scale"), pa.float32()) for name in MAPS),
         ("thumbnail", pa.binary()),
+        ("hash", pa.binary()),
     ]
     return pa.schema(columns)
 
@@ -163,12 +166,15 @@ class Ledger:
         path = self.shard(number)
         try:
             with pq.ParquetFile(path) as file:  # a third of the time of pq.read_table
-                return file.read(columns=columns, use_threads=False)
+                table = file.read(columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise LedgerError(
                 f"{path.name} of the ledger in {self.folder} cannot be read ({_line(error)}); "
                 f"delete that file and run the same command again."
             ) from error
+        if "hash" in columns and "hash" not in table.column_names:  # an older shard
+            table = table.append_column("hash", pa.nulls(len(table), pa.binary()))
+        return table
 
 
 def open_ledger(folder: Path, receipt: Receipt) -> Ledger:

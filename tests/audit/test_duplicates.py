@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from ledgers import make_ledger, make_rows
 from PIL import Image
 
 from jaxattr.audit import duplicates
 from jaxattr.audit.findings.duplicate_image import duplicate_image, split_of
+from jaxattr.audit.hashing import hashes, packed_hash, perceptual_hash, unpacked
 from jaxattr.images import thumbnail
 from jaxattr.scenes import CLASSES, Duplicates, write_folder
 
@@ -78,19 +80,35 @@ def test_the_hash_forgets_brightness_and_size_and_knows_other_pictures():
         grey.convert("RGB").save(file, "WEBP", quality=75)
         return file.getvalue()
 
-    hashes = [duplicates.perceptual_hash(encoded(one)) for one in pictures]
-    assert all(set(one.tolist()) == {-1, 1} for one in hashes)
-    for picture, own in zip(pictures, hashes, strict=True):
+    found = [perceptual_hash(encoded(one)) for one in pictures]
+    assert all(set(one.tolist()) == {-1, 1} for one in found)
+    for picture, own in zip(pictures, found, strict=True):
         for other in (encoded(0.8 * picture + 20), encoded(picture, 96)):
-            assert (duplicates.perceptual_hash(other) != own).sum() <= 6
+            assert (perceptual_hash(other) != own).sum() <= 6
             assert duplicates.aligned(encoded(picture), other) > 0.98
         shifted = encoded(np.roll(picture, (2, -3), (0, 1)))
         assert duplicates.aligned(encoded(picture), shifted) > 0.95
     assert duplicates.aligned(encoded(pictures[0]), encoded(pictures[1])) < 0.8
     flat = encoded(np.full((64, 64), 90.0))
-    assert not duplicates.perceptual_hash(flat).any()
-    assert not duplicates.perceptual_hash(b"no image").any()
+    assert not perceptual_hash(flat).any()
+    assert not perceptual_hash(b"no image").any()
     assert duplicates.aligned(flat, b"no image") == 0.0
+    whole = [encoded(pictures[0]), flat, encoded(pictures[1]), b"no image"]
+    packed = [packed_hash(one) for one in whole]
+    assert [len(one) for one in packed] == [8, 0, 8, 0]
+    np.testing.assert_array_equal(unpacked(packed), hashes(whole))
+
+
+def test_kept_hashes_and_old_ledgers_give_the_same(tmp_path, planted):
+    ledger, _, rows = planted
+    kept = [{**row, "hash": packed_hash(row["thumbnail"])} for row in rows]
+    new = make_ledger(tmp_path / "new", kept, labels=ledger.receipt.labels)
+    assert duplicate_image(new) == duplicate_image(ledger)
+    before = make_ledger(tmp_path / "old", kept, labels=ledger.receipt.labels)
+    for number in range(before.receipt.shards):  # as it was written before there were hashes
+        table = pq.read_table(before.shard(number))
+        pq.write_table(table.drop_columns("hash"), before.shard(number))
+    assert duplicate_image(before) == duplicate_image(ledger)
 
 
 def test_splits_and_groups(tmp_path):
