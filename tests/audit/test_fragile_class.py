@@ -12,7 +12,7 @@ from scipy import stats
 
 from jaxattr.audit.findings.fragile_class import fragile_class
 from jaxattr.audit.fragility import compare_budgets, smallest_ratio
-from jaxattr.audit.probes import rewriting
+from jaxattr.audit.probes import pictures, rewriting
 from jaxattr.audit.probes.lots import IMAGES, lots
 from jaxattr.audit.probes.store import Answered, save
 from jaxattr.types import Preprocessing
@@ -64,8 +64,17 @@ def test_an_image_of_another_class_needs_no_change(model, tiny_images) -> None:
     assert (int(found.steps), float(found.budget), bool(found.crossed)) == (0, 0, True)
 
 
+def learned(rows):
+    """Rows of a model that knows the classes, and errs on every eighth image."""
+    for row in rows:
+        if row["index"] % 8:
+            row["logits"][row["label"]] += 8
+            row["prediction"] = int(row["logits"].argmax())
+    return rows
+
+
 def test_questions_are_right_images_and_bounded(tmp_path) -> None:
-    rows = make_rows(400, classes=6)
+    rows = learned(make_rows(400, classes=6))
     ledger = make_ledger(tmp_path, rows)
     asked = rewriting.questions(ledger)
     assert len(asked) == 6 * 10
@@ -76,7 +85,7 @@ def test_questions_are_right_images_and_bounded(tmp_path) -> None:
 
 
 def test_two_classes_are_not_compared(tmp_path) -> None:
-    assert rewriting.questions(make_ledger(tmp_path, make_rows(100, classes=2))) == []
+    assert rewriting.questions(make_ledger(tmp_path, learned(make_rows(100, classes=2)))) == []
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 3), (3, 50), (40, 5), (500, 4), (1000, 1)])
@@ -159,3 +168,30 @@ def test_the_finding(tmp_path) -> None:
             key=lambda one: one.answer["budget"],
         ).question["image"]
     )
+
+
+def test_pictures_confirm_or_deny(tmp_path) -> None:
+    ledger = make_ledger(tmp_path, make_rows(40))
+    assert pictures.questions(ledger) == []
+    rng = np.random.default_rng(0)
+    answered = [
+        Answered(
+            {"label": class_, "image": 4 * number + class_},
+            {"budget": float(np.exp(rng.normal() / 3)) * (0.2 if class_ == 1 else 1), "to": 3},
+        )
+        for class_ in range(4)
+        for number in range(8)
+    ]
+    save(ledger, "rewriting", 1, answered, complete=True)
+    asked = pictures.questions(ledger)
+    assert [one["label"] == 1 for one in asked] == [True] * 3 + [False] * 3
+    assert {one["for"] for one in asked} == {1}
+    for levels, severity in ((1, "medium"), (5, "low")):
+        told = [
+            Answered(one, {"levels": levels if one["label"] == 1 else 3, "reached": True})
+            for one in asked
+        ]
+        save(ledger, "pictures", 1, told, complete=True)
+        (found,) = fragile_class(ledger)
+        assert found.severity == severity
+        assert f"largest change was {levels} (median of 3), of other classes 3 (3)" in found.detail

@@ -26,7 +26,7 @@ def test_areas_agree_with_a_loop(tmp_path, tiny_model, tiny_images, monkeypatch)
     image = tiny_images[0]
     monkeypatch.setattr(Subject, "image", lambda self, index: np.asarray(image))
     subject = Subject(tiny_model, ledger, Path())
-    question = deletion.questions(ledger)[0]
+    question = deletion.raise_questions(ledger, np.ones(8, bool))[0]
     answer = deletion.answer(subject, question)
     assert len(answer["random"]) == deletion.RANDOM
     pixels = np.asarray(image)
@@ -50,8 +50,17 @@ def test_areas_agree_with_a_loop(tmp_path, tiny_model, tiny_images, monkeypatch)
         assert answer[name] == pytest.approx(expected, abs=2e-5)
 
 
+def learned(rows):
+    """Rows of a model that knows the classes, and errs on every eighth image."""
+    for row in rows:
+        if row["index"] % 8:
+            row["logits"][row["label"]] += 8
+            row["prediction"] = int(row["logits"].argmax())
+    return rows
+
+
 def test_questions_have_a_donor_of_the_class(tmp_path) -> None:
-    rows = make_rows(400, classes=6)
+    rows = learned(make_rows(400, classes=6))
     ledger = make_ledger(tmp_path, rows)
     asked = deletion.questions(ledger)
     assert len(asked) == 6 * 10
@@ -64,10 +73,19 @@ def test_questions_have_a_donor_of_the_class(tmp_path) -> None:
 
 def test_nothing_is_asked_without_maps_or_of_single_images(tmp_path) -> None:
     assert deletion.questions(make_ledger(tmp_path / "few", make_rows(6, classes=6))) == []
-    rows = make_rows(16)
+    rows = learned(make_rows(16))
     for row in rows:
         row |= dict.fromkeys(("map_label", "map_rival", "map_pair", "map_positive"))
     assert deletion.questions(make_ledger(tmp_path / "none", rows)) == []
+
+
+def test_a_model_that_knows_nothing_is_not_asked(tmp_path) -> None:
+    rows = make_rows(64)
+    for row in rows:
+        row["logits"] = np.zeros(6, np.float32)
+    ledger = make_ledger(tmp_path, rows)
+    assert deletion.questions(ledger) == []
+    assert len(deletion.raise_questions(ledger, np.ones(64, bool))) == 40
 
 
 def test_a_verdict_is_two_t_tests() -> None:

@@ -33,6 +33,7 @@ from click.testing import CliRunner
 from jaxattr.audit import gather
 from jaxattr.audit.evidence import evidence
 from jaxattr.audit.ledger import Ledger, read_ledger, unpack
+from jaxattr.audit.probes import lots
 from jaxattr.cli import audit as command
 from jaxattr.cli.main import main
 from jaxattr.images import preprocess
@@ -230,6 +231,7 @@ def test_quiet_and_exit_codes(run, finished, tmp_path) -> None:
 def test_the_embedded_scenes(tmp_path, monkeypatch) -> None:
     """The README's first command: planted errors are found."""
     monkeypatch.setattr(command, "SCENES_PER_CLASS", 8)
+    monkeypatch.setattr(lots, "IMAGES", 12)  # the probes' bound, for speed
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["audit"])
     assert result.exit_code == 0, result.output

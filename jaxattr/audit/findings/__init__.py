@@ -7,10 +7,13 @@ from collections.abc import Callable
 from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.duplicate_image import duplicate_image
+from jaxattr.audit.findings.fragile_class import fragile_class
 from jaxattr.audit.findings.learned_contamination import learned_contamination
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import shortcut_place
+from jaxattr.audit.findings.two_objects import two_objects
+from jaxattr.audit.findings.unexplained_class import unexplained_class
 from jaxattr.audit.findings.unknown_class import unknown_class
 from jaxattr.audit.ledger import Ledger
 
@@ -20,9 +23,12 @@ FINDERS: dict[str, Finder] = {
     "contaminated_pair": contaminated_pair,
     "duplicate_image": duplicate_image,
     "learned_contamination": learned_contamination,
+    "fragile_class": fragile_class,
     "mislabelled_image": mislabelled_image,
     "shortcut_background": shortcut_background,
     "shortcut_place": shortcut_place,
+    "two_objects": two_objects,
+    "unexplained_class": unexplained_class,
     "unknown_class": unknown_class,
 }
 

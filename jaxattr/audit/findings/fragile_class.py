@@ -17,8 +17,8 @@ def fragile_class(ledger: Ledger) -> list[Finding]:
     The budget of an image is the smallest change of its pixels, as a root mean square in grey
     levels, that was found to take its label away (`probes.rewriting`); nothing without answers of
     that probe. The score is one over the ratio of medians. Severity is `medium` where the whole
-    interval of that ratio lies below 2/3, else `low`: it is a weakness of the model, no error of
-    a label.
+    interval of that ratio lies below 2/3 and pictures of whole grey levels do not deny it
+    (`probes.pictures`), else `low`: it is a weakness of the model, no error of a label.
     """
     asked = answers(ledger, "rewriting")
     if not asked:
@@ -28,11 +28,17 @@ def fragile_class(ledger: Ledger) -> list[Finding]:
     found = compare_budgets(budget, label)
     names = LabelTable(ledger.receipt.labels)
     present = len(np.unique(ledger.read("label")["label"]))
-    return [_finding(names, found, at, asked, present) for at in found.fragile]
+    pictures = answers(ledger, "pictures")
+    return [_finding(names, found, at, asked, present, pictures) for at in found.fragile]
 
 
 def _finding(
-    names: LabelTable, found: Fragility, at: int, asked: list[Answered], present: int
+    names: LabelTable,
+    found: Fragility,
+    at: int,
+    asked: list[Answered],
+    present: int,
+    pictures: list[Answered],
 ) -> Finding:
     class_, count = int(found.classes[at]), int(found.images[at])
     own = sorted(
@@ -44,14 +50,15 @@ def _finding(
     toward = [one.answer["to"] for one in own]
     most = max(sorted(set(toward)), key=toward.count)
     low, high = float(found.low[at]), float(found.high[at])
+    levels = _levels(pictures, class_)
     return Finding(
         kind="fragile_class",
-        severity="medium" if high <= RATIO else "low",
+        severity="medium" if high <= RATIO and not _denied(*levels) else "low",
         title=f"The model lets go of {names.short(class_)} more easily than of other classes",
         detail=(
             f"A change of {medians[0]:.2g} grey levels (root mean square, median of {count} "
             f"images) takes the label away; images of other classes need {medians[1]:.2g}. "
-            f"{toward.count(most)} of {count} become {names.short(most)}."
+            f"{toward.count(most)} of {count} become {names.short(most)}.{_confirmed(*levels)}"
         ),
         classes=(class_, most),
         images=tuple(int(one.question["image"]) for one in own),
@@ -79,7 +86,32 @@ def _finding(
             "budgets": [one.answer["budget"] for one in own],
             "others_median": medians[1],
             "to": toward,
+            "levels": levels[0],
+            "others_levels": levels[1],
             "tests": len(found.classes),
             "classes_present": present,
         },
+    )
+
+
+def _levels(pictures: list[Answered], class_: int) -> tuple[list[int], list[int]]:
+    """Grey levels that pictures of the class needed, and those of the others beside it."""
+    members = [one for one in pictures if one.question["for"] == class_]
+    sides = [
+        [int(one.answer["levels"]) for one in members if (one.question["label"] == class_) == own]
+        for own in (True, False)
+    ]
+    return sides[0], sides[1]
+
+
+def _denied(own: list[int], others: list[int]) -> bool:
+    return bool(own and others and np.median(own) > np.median(others))
+
+
+def _confirmed(own: list[int], others: list[int]) -> str:
+    if not own or not others:
+        return ""
+    return (
+        f" In pictures of whole grey levels the largest change was {np.median(own):g} "
+        f"(median of {len(own)}), of other classes {np.median(others):g} ({len(others)})."
     )

@@ -107,7 +107,7 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
         p_value=verdict.p_useless,
         null=NULL,
         q_value=one.q_values[at],
-        power=f"A gain of {gain.detectable:.2f} is found with 80 % power from {gain.images} images.",
+        power=f"{gain.images} images: a gain of {gain.detectable:.2f} is found with 80 % power.",
         action=(
             "Take no place from these maps as evidence."
             if both

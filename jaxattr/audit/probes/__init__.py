@@ -16,7 +16,14 @@ import numpy as np
 
 from jaxattr.audit.gather import read
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.probes import background, pasting
+from jaxattr.audit.probes import (
+    background,
+    crops,
+    deletion,
+    pasting,
+    pictures,
+    rewriting,
+)
 from jaxattr.audit.probes.store import Answered, Question, load, save
 from jaxattr.types import Model
 
@@ -53,6 +60,11 @@ class Probe(NamedTuple):
 PROBES: dict[str, Probe] = {
     background.NAME: Probe(background.VERSION, background.questions, background.answer),
     pasting.NAME: Probe(pasting.VERSION, pasting.questions, pasting.answer),
+    crops.NAME: Probe(crops.VERSION, crops.questions, crops.answer),
+    deletion.NAME: Probe(deletion.VERSION, deletion.questions, deletion.answer),
+    rewriting.NAME: Probe(rewriting.VERSION, rewriting.questions, rewriting.answer),
+    # Its questions follow from the answers of the one before.
+    pictures.NAME: Probe(pictures.VERSION, pictures.questions, pictures.answer),
 }
 
 

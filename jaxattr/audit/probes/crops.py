@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxattr.audit import statistics as st
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import posterior
+from jaxattr.audit.posterior import once, posterior
+from jaxattr.audit.probes.lots import known
 from jaxattr.audit.probes.store import Question
 from jaxattr.audit.running import log_softmax, lot
 from jaxattr.masking import interpolation
@@ -26,7 +26,7 @@ CONTRADICTED = 100
 """Images whose label the model contradicts, the surest first: the list of mislabelled images."""
 DOUBTED = 100
 """Images that the model gets right and whose rival is likeliest."""
-FLOOR = 0.02
+FLOOR = 0.1
 """Calibrated probability that the rival of a doubted image must have."""
 CONTROLS = 8
 """Images of the same two classes with one object, for each pair of classes among the candidates."""
@@ -124,19 +124,18 @@ def crop(
     return np.einsum("ha,abc,wb->hwc", rows, part, columns, optimize=True)
 
 
+@once
 def _images(ledger: Ledger) -> _Images:
     """The images of classes that the model knows."""
-    of = posterior(ledger)
-    known = st.known_classes(of.correct, of.counts)
-    known &= st.knows_anything(of.model.log_loss, len(of.classes))
-    parts = []
+    of, keep = posterior(ledger), known(ledger)
+    parts, start = [], 0
     for shard in ledger.iterate("index", "label", "rival", "logits"):
         label, rival, rows = shard["label"], shard["rival"], np.arange(len(shard["label"]))
         logits = shard["logits"].astype(np.float64)
         chance = np.exp(log_softmax(logits / of.model.temperature))[rows, rival]
         columns = (shard["index"], label, rival, logits[rows, rival] - logits[rows, label], chance)
-        keep = np.isin(label, of.classes[known])
-        parts.append([column[keep] for column in columns])
+        parts.append([column[keep[start : start + len(label)]] for column in columns])
+        start += len(label)
     return _Images(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

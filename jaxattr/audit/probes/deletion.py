@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.probes.lots import lots
+from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
 from jaxattr.metrics.perturbation import auc, perturb, ranks
 
@@ -32,12 +32,18 @@ _perturb = jax.jit(perturb, static_argnames=("steps", "fill"))
 
 
 def questions(ledger: Ledger) -> list[Question]:
+    """One question an image of the classes that the model knows, see `raise_questions`."""
+    return raise_questions(ledger, known(ledger))
+
+
+def raise_questions(ledger: Ledger, asked_about: Bool[np.ndarray, " image"]) -> list[Question]:
     """One question an image, see `lots`; images that the model gets right come first.
 
     `donor` is another image of the same class, the next in the lot: its maps are the null that has
     the same centre and the same lumps, but not this image's places.
     """
     columns = ledger.read("index", "label", "prediction")
+    columns = {name: values[asked_about] for name, values in columns.items()}
     right = columns["label"] == columns["prediction"]
     drawn = lots(columns["label"], first=right)
     asked: list[Question] = []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
+from jaxattr.audit import statistics as st
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.posterior import posterior
 from jaxattr.audit.running import lot
 
 IMAGES = 120
@@ -36,3 +39,11 @@ def lots(
         order = np.lexsort((np.array([lot(int(one)) for one in members]), later))
         drawn.append((class_, members[order[:each]]))
     return drawn
+
+
+def known(ledger: Ledger) -> Bool[np.ndarray, " image"]:
+    """Which readable images are of classes that pass the gate, see `statistics.known_classes`."""
+    of = posterior(ledger)
+    passing = st.known_classes(of.correct, of.counts)
+    passing &= st.knows_anything(of.model.log_loss, len(of.classes))
+    return passing[of.label]

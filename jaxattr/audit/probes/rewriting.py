@@ -11,7 +11,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.probes.lots import lots
+from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
 from jaxattr.types import Image, Model
 from jaxattr.vit import predict
@@ -51,12 +51,12 @@ class _State(NamedTuple):
 
 
 def questions(ledger: Ledger) -> list[Question]:
-    """One question an image that the model gets right, see `lots`.
+    """One question an image that the model gets right, of classes that it knows; see `lots`.
 
     None where fewer than three classes have enough of them: there is nothing to compare with.
     """
     columns = ledger.read("index", "label", "prediction")
-    right = columns["label"] == columns["prediction"]
+    right = (columns["label"] == columns["prediction"]) & known(ledger)
     index, label = columns["index"][right], columns["label"][right]
     drawn = lots(label)
     if len(drawn) < CLASSES:
