@@ -59,6 +59,7 @@ function findingRow(rank, one) {
   const link = `#/finding/${rank}`;
   const numbers = [
     known(one.effect) ? h('span', { title: one.effectName }, one.effect >= 0 && one.effect <= 1 ? percent(one.effect) : figure(one.effect)) : null,
+    one.interval ? h('span', { class: 'quiet', title: '95 % interval' }, interval(one.interval)) : null,
     known(one.q) ? h('span', { class: 'quiet' }, 'q ', figure(one.q, 2)) : h('span', { class: 'quiet' }, 'ranking only'),
   ];
   return h('li', { class: 'finding' },

@@ -28,14 +28,13 @@ function powerTable() {
 }
 
 function limitsPage() {
-  const of = D.limits, [refused, small] = of.counts;
+  const of = D.limits, [refused, small] = of.counts, total = of.sizes.reduce((sum, one) => sum + one[2], 0);
   const list = (title, count, classes, note) => count ? [h('h2', {}, title, ' ', h('small', {}, plural(count, 'class', 'classes'))), h('p', { class: 'quiet' }, note),
     h('p', {}, classes.map((index, i) => [i ? ', ' : '', classLink(index)]), count > classes.length ? ` and ${integer(count - classes.length)} more` : '')] : null;
   return [heading('Limits'), h('p', { class: 'lead' }, 'What this audit cannot see. No finding is no proof of a clean folder.'),
     of.sentences.length ? h('ul', {}, of.sentences.map((text) => h('li', {}, h('bdi', {}, text.replaceAll(' %', '\u00a0%'))))) : h('p', {}, 'Every image was read, every finder was run.'),
     of.sizes.length ? [h('h2', {}, 'Power by class size'), h('p', { class: 'quiet' }, `Contamination a ← b: images of b in the folder of a. Of each class b, what rate the test finds with 80 % power among ${integer(of.tests)} ordered pairs, and how many images of b it needs for a given rate; medians over classes. Estimated on this ledger's own images.`), powerTable()] : null,
-    list('Too small to test', small, of.small, 'Not even half of such a class, moved to another folder, would be certified.'),
+    list('Too small to test', small < total ? small : 0, of.small, 'Not even half of such a class, moved to another folder, would be certified.'),
     list('Not known to the model', refused, of.refused, 'Refused by the gate; each has a finding that says why.'),
-    of.notRun.length ? [h('h2', {}, 'Not looked for'), h('table', { class: 'facts' }, h('tbody', {}, of.notRun.map(([what, why]) => h('tr', {}, h('th', {}, what), h('td', {}, why)))))] : null,
     D.overall.skipped ? h('p', {}, h('a', { href: '#/skipped' }, `${plural(D.overall.skipped, 'image')} could not be read`)) : null];
 }

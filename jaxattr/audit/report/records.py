@@ -84,7 +84,6 @@ def limits(ledger: Ledger) -> dict[str, Any]:
         "refused": list(of.refused[:CLASSES]),
         "small": list(of.small[:CLASSES]),
         "counts": [len(of.refused), len(of.small), len(of.single)],
-        "notRun": [list(one) for one in of.not_run],
     }
 
 
