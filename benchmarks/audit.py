@@ -1,9 +1,11 @@
-"""What an audit costs beside its explanations: time, rate, share of explanation, peak memory.
+"""What an audit costs beside a forward pass and beside its explanations: time, rate, peak memory.
 
     python benchmarks/audit.py --model MODEL --images FOLDER --output benchmarks/results/audit.json
 
-Runs `jaxattr audit` in a process of its own (so that the peak is its own), then explains the same
-number of images from memory, with the same three losses, and gives the ratio of the two rates.
+Runs the stages of `jaxattr audit` in processes of their own (so that each peak is its own):
+evidence, the questions put to the model, findings and report; then the forward pass and the
+explanations alone of images from memory. Ratios are of time an image, by the clock and by the
+processor's time, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--keep", type=Path, help="folder for the report (default: thrown away)")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--part", choices=["gather", "report", "explain"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
@@ -35,16 +37,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         arguments.keep = arguments.keep or Path(temporary) / "audit"
         gathered = run_part("gather", arguments)
-        reported = run_part("report", arguments)
         arguments.count = min(gathered["images"], 200)
+        forward = run_part("forward", arguments)
+        asked = run_part("ask", arguments)
+        reported = run_part("report", arguments)
         explained = run_part("explain", arguments)
+    parts = {"evidence": gathered, "questions": asked, "findings_and_report": reported}
+    parts["explain_alone"] = explained
     result = {
         "model": arguments.model,
         "images": gathered["images"],
         "audit": gathered,
+        "questions": asked,
         "findings_and_report": reported,
+        "forward_alone": forward,
         "explain_alone": explained,
         "rate_against_explain_alone": round(gathered["rate"] / explained["rate"], 3),
+        "forward_passes": {
+            clock: {
+                name: round(part[clock] / part["images"] / (forward[clock] / forward["images"]), 2)
+                for name, part in parts.items()
+            }
+            for clock in ("seconds", "processor_seconds")
+        },
     }
     print(json.dumps(result, indent=1))
     if arguments.output:
@@ -71,10 +86,24 @@ def gather_part(arguments: Any) -> dict[str, Any]:
     model = jaxattr.load(arguments.model)
     dataset = index(arguments.images, model.labels, limit=arguments.limit)
     compile_first(model)
-    start = time.perf_counter()
+    start = clocks()
     receipt = make_receipt(model, dataset, total=len(dataset.files), method="complete")
     gather(model, dataset, open_ledger(arguments.keep, receipt))
     return timed(start, len(dataset.files))
+
+
+def ask_part(arguments: Any) -> dict[str, Any]:
+    """The questions that the ledger raises, put to the model; compilation is part of it."""
+    import jaxattr
+    from jaxattr.audit.ledger import read_ledger
+    from jaxattr.audit.probes import Subject, ask, open_questions
+
+    model = jaxattr.load(arguments.model)
+    ledger = read_ledger(arguments.keep)
+    start = clocks()
+    count = len(open_questions(ledger))
+    ask(Subject(model, ledger, Path(arguments.images)))
+    return timed(start, ledger.receipt.count) | {"questions": count}
 
 
 def report_part(arguments: Any) -> dict[str, Any]:
@@ -84,38 +113,64 @@ def report_part(arguments: Any) -> dict[str, Any]:
     from jaxattr.audit.report import render
     from jaxattr.audit.summary import summarize
 
-    start = time.perf_counter()
+    shares = finder_shares(read_ledger(arguments.keep))
+    start = clocks()
     ledger = read_ledger(arguments.keep)
     findings = find(ledger)
     found = time.perf_counter()
     page = render(ledger, summarize(ledger), findings)
     (arguments.keep / "report.html").write_text(page, encoding="utf-8")
     result = timed(start, ledger.receipt.count)
-    result |= {"findings": len(findings), "findings_seconds": round(found - start, 2)}
+    result |= {"findings": len(findings), "findings_seconds": round(found - start[0], 2)}
+    result |= {"finders": shares}
     return result | {"report_mib": round(len(page.encode()) / 2**20, 2)}
+
+
+def finder_shares(ledger: Any) -> dict[str, list[float]]:
+    """Seconds by the clock and of the processor: the posterior, then every finder given it."""
+    from jaxattr.audit.findings import FINDERS
+    from jaxattr.audit.posterior import posterior
+
+    shares = {}
+    for name, finder in {"posterior": posterior, **FINDERS}.items():
+        start = clocks()
+        finder(ledger)
+        shares[name] = [round(b - a, 2) for a, b in zip(start, clocks(), strict=True)]
+    return shares
 
 
 def explain_part(arguments: Any) -> dict[str, Any]:
     """The same evidence function on images that lie in memory."""
+    from jaxattr.audit.evidence import evidence_batch
+
+    return in_memory(arguments, evidence_batch)
+
+
+def forward_part(arguments: Any) -> dict[str, Any]:
+    """One forward pass of images that lie in memory."""
+    from jaxattr.audit.evidence import glance_batch
+
+    return in_memory(arguments, glance_batch)
+
+
+def in_memory(arguments: Any, function: Any) -> dict[str, Any]:
     import jax
     import numpy as np
 
     import jaxattr
-    from jaxattr.audit.evidence import evidence_batch
     from jaxattr.audit.gather import default_batch_size
 
     model = jaxattr.load(arguments.model)
-    compile_first(model)
     size = default_batch_size()
     shape = (size, *model.config.image_size, model.config.channels)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     labels = np.zeros(size, np.int32)
-    start = time.perf_counter()
+    batch = jax.numpy.asarray(images), jax.numpy.asarray(labels)
+    jax.block_until_ready(function(model, *batch))
+    start = clocks()
     batches = max(1, arguments.count // size)
     for _ in range(batches):
-        jax.block_until_ready(
-            evidence_batch(model, jax.numpy.asarray(images), jax.numpy.asarray(labels))
-        )
+        jax.block_until_ready(function(model, *batch))
     return timed(start, batches * size)
 
 
@@ -131,14 +186,26 @@ def compile_first(model: Any) -> None:
     jax.block_until_ready(evidence_batch(model, jnp.zeros(shape), jnp.zeros(size, jnp.int32)))
 
 
-def timed(start: float, count: int) -> dict[str, Any]:
-    seconds = time.perf_counter() - start
+def clocks() -> tuple[float, float]:
+    """Now, by the clock and by the processor's time of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def timed(start: tuple[float, float], count: int) -> dict[str, Any]:
+    seconds, processor = (b - a for a, b in zip(start, clocks(), strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     rate = round(count / seconds, 2)
-    return {"images": count, "seconds": round(seconds, 2), "rate": rate, "peak_mib": peak}
+    result = {"images": count, "seconds": round(seconds, 2), "rate": rate, "peak_mib": peak}
+    return result | {"processor_seconds": round(processor, 2)}
 
 
-PARTS = {"gather": gather_part, "report": report_part, "explain": explain_part}
+PARTS = {
+    "gather": gather_part,
+    "ask": ask_part,
+    "report": report_part,
+    "explain": explain_part,
+    "forward": forward_part,
+}
 
 
 if __name__ == "__main__":
