@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from jaxattr.audit.findings.shortcut_place import shortcut_place
 from jaxattr.audit.gather import gather, make_receipt
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
 from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
-from jaxattr.audit.probes.store import answers
+from jaxattr.audit.probes.store import answers, load, save
 from jaxattr.audit.running import unit_maps
 from jaxattr.audit.shortcuts import verdicts
 
@@ -121,7 +122,8 @@ def scenes(arguments: Any) -> Iterator[dict[str, Any]]:
     for seed in arguments.seeds:
         for kind, name in SCENES:
             folder = arguments.work / f"{kind}-{seed}"
-            if not folder.exists():
+            if not (folder / "truth.parquet").exists():  # written last
+                rmtree(folder, ignore_errors=True)
                 write_folder(folder, EACH["scenes"], seed=seed, defects=parse(DEFECTS[kind]))
             # One name for all: functions are compiled once for models that differ in weights only.
             model = replace(jaxattr.load(name), name="scenes")
@@ -147,10 +149,14 @@ def stamps(arguments: Any) -> Iterator[dict[str, Any]]:
     plain = stamped.plain_features(model, arguments.train, 40, work / "plain40.npy")
     for seed in arguments.seeds:
         sets = stamped.draw_sets(seed, len(plain), PLANTED)
-        changed, right = stamped.shortcut_model(model, arguments.train, plain, sets, seed)
+        kept = work / f"head-{seed}.npz"
+        changed, right = stamped.shortcut_model(model, arguments.train, plain, sets, seed, kept)
         root = work / f"stamp-{seed}"
         if not root.exists():
-            stamped.write_audited(root, arguments.audited, sets, EACH["stamps"], seed)
+            part = root.with_suffix(".part")
+            rmtree(part, ignore_errors=True)
+            stamped.write_audited(part, arguments.audited, sets, EACH["stamps"], seed)
+            part.rename(root)
         ledger = audited(changed, root, work / f"ledger-{seed}")
         row = {"seed": seed, "accuracy_on_training": right, **ranking(ledger, root, sets)}
         row |= reported(ledger)
@@ -174,7 +180,8 @@ def scans(ledger: Ledger, root: Path) -> dict[str, places.Scan]:
         "random map": unit_maps(np.abs(rng.normal(size=(len(columns["label"]), cells))))[..., None],
     }
     base, label = places.scan(ledger), columns["label"]
-    return {name: _scan(base, value, label) for name, value in values.items()}
+    found = {name: _scan(base, value, label) for name, value in values.items()}
+    return found | {"positive map": base}
 
 
 def _colours(path: Path, ledger: Ledger) -> np.ndarray:
@@ -258,6 +265,9 @@ def pasted(
             pasting.answer,
         )
         key = f"pasting {name}".replace(" ", "-")
+        if load(subject.ledger, key) is None:  # what the audit has asked is not asked again
+            known = answers(subject.ledger, "pasting")
+            save(subject.ledger, key, pasting.VERSION, known, complete=False)
         ask(subject, {key: probe})
         is_planted, rise, over = [], [], []
         for one in answers(subject.ledger, key):

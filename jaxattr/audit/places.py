@@ -22,7 +22,10 @@ CLASS_IMAGES = 16
 """Images that a class must have: with 8 the ranking lost half its average precision."""
 CLASSES = 4
 """Classes that must have that many: with fewer there is no median to stand out from."""
+CANDIDATE = 2.5
+"""Statistic of a place that the model is asked about: the answer decides, so it may be low."""
 THRESHOLD = 3.0
+"""Of cells that belong to a place, and of a border that the model is asked about."""
 CANDIDATES = 10
 _ROWS = 1024  # images added up at once
 _LONGEST = 0.4
@@ -132,7 +135,7 @@ def compare(
 
 
 def candidates(of: Scan) -> list[Place]:
-    """The best place of each class, `statistic >= 3` and evidence at least as thick as on average.
+    """The best place of each class, `statistic >= 2.5`, evidence at least as thick as on average.
 
     Of classes that pass the gate. At most 10, the strongest first.
     """
@@ -142,7 +145,7 @@ def candidates(of: Scan) -> list[Place]:
     best = allowed.argmax(axis=1)
     top = allowed[np.arange(len(best)), best]
     order = np.lexsort((of.classes, -top))[:CANDIDATES]
-    return [place(of, position) for position in order.tolist() if top[position] >= THRESHOLD]
+    return [place(of, position) for position in order.tolist() if top[position] >= CANDIDATE]
 
 
 def border_candidates(of: Scan) -> list[tuple[int, float]]:
