@@ -12,9 +12,9 @@ Written by `python docs/methods.py` from `METHODS`; edit the methods instead.
 
 ![Maps of all methods on drawn scenes](methods-gallery.png)
 
-All methods with their defaults, asked for one class of four drawn scenes; the last two rows are the
-same scene. Written by `python docs/methods_gallery.py`. Each map is divided by its own largest
-magnitude: compare places, not strengths.
+All methods with their defaults and the embedded model; the last two rows are the same scene, asked
+for each of its classes. Each map is divided by its own largest magnitude: compare places, not
+strengths. Written by `python docs/methods_gallery.py`.
 
 Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,
 from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,
@@ -46,7 +46,9 @@ with SciPy's, ViT-CX's clusters with the authors' as well.
 
 **Own readings.** `bi_cam` and `ca_lig` equal nothing: no code of theirs was found, and of their
 papers only what abstracts and summaries say could be read. Docstrings say which part is whose.
-`ca_lig` is experimental. Neither's numbers may ever be compared with published ones.
+Neither's numbers may ever be compared with published ones. `ca_lig` is experimental: its integrals
+run along scaled tokens, whose scale LayerNorm undoes, and on two drawn scenes its 10 steps found 20
+to 112 % of what a block's tokens change, 100 steps 34 to 133 %.
 `metrics.positive_to_negative` is the ratio of both signs that BiCAM's authors propose (PNR).
 
 **Not here.** I-GOS and iGOS++ optimise a mask, at 1200 passes forwards and back for one class.

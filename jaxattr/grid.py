@@ -111,8 +111,9 @@ def _band(
 
     for place, column in enumerate(columns, 1):
         left = (_EDGE + place * (_SIDE + _GAP)) / wide
-        name = figures.shorten(column.name, 19)
-        figures.write_text(figure, left, top - 0.16, name, size=8.5, weight="bold")
+        name = figures.shorten(column.name, 22)
+        size = 8.5 * min(1, 17 / max(len(name), 1))  # long names would run into the next
+        figures.write_text(figure, left, top - 0.16, name, size=size, weight="bold")
         figures.write_text(figure, left, top - 0.31, column.detail, size=7, color=_GREY)
     edge = top - _HEAD
     for index, (row, size) in enumerate(zip(rows, tall, strict=True)):

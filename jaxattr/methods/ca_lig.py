@@ -20,8 +20,8 @@ def ca_lig(model: Model, image: Image, loss: Loss, *, steps: int = 10, start_lay
     that enter block l, from zero. Signed. Only the abstract and summaries were readable, and no
     code: integrated gradients in each block, joined with gradients of attention, signed. The
     baseline, the steps, how both are joined and the rollout are our own reading, never to be
-    compared with published numbers. LayerNorm undoes a scale, so that most of the change lies next
-    to α = 0, and the steps see little of it.
+    compared with published numbers. LayerNorm undoes a scale, so that gradients change fast next to
+    α = 0, and few steps miss part of the change.
     Costs one forward and backward pass, and `steps` of both for each layer: 121 of both by default
     in a network of 12. Source: Mersha and Kalita 2026 (CA-LIG).
 
