@@ -91,32 +91,43 @@ def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images,
     question = {"role": "candidate", "image": 0, "label": 2, "rival": 4, "boxes": boxes}
     answer = crops.answer(Subject(tiny_model, ledger, Path()), question)
     temperature = posterior(ledger).model.temperature
-    for name, box, class_ in zip(("label", "rival"), boxes, (2, 4), strict=True):
+    look = jax.jit(predict)
+    for box, seen in zip([*boxes, *crops.fixed((2, 3))], answer["seen"], strict=True):
         part = crops.crop(image, tuple(box), (2, 3))
-        logits = np.asarray(jax.jit(predict)(tiny_model, part)) / temperature
-        expected = np.exp(logits - np.logaddexp.reduce(logits))[class_]
-        assert answer[name] == pytest.approx(expected, abs=1e-4)
+        logits = np.asarray(look(tiny_model, part)) / temperature
+        expected = np.exp(logits - np.logaddexp.reduce(logits))[[2, 4]]
+        assert seen == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> None:
     ledger = make_ledger(tmp_path, rows)
     assert two_objects(ledger) == []
 
-    def asked(role, image, label, rival, *seen):
-        question = {"role": role, "image": image, "label": label, "rival": rival, "boxes": []}
-        return Answered(question, {"label": seen[0], "rival": seen[1]})
+    def asked(role, image, label, rival, pointed, fixed=((0.0, 0.0),) * 5):
+        boxes = [[0, 0, 1, 1], [2, 2, 3, 3]]
+        question = {"role": role, "image": image, "label": label, "rival": rival, "boxes": boxes}
+        return Answered(question, {"seen": [[pointed[0], 0.1], [0.1, pointed[1]], *fixed]})
 
+    nothing = (0.0, 0.0)
     answered = [
-        asked("candidate", 4, 0, 1, 0.9, 0.8),
-        asked("candidate", 5, 0, 1, 0.9, 0.4),
-        asked("candidate", 6, 2, 3, 0.9, 0.9),
-        asked("control", 12, 1, 0, 0.9, 0.1),
-        asked("control", 14, 3, 2, 0.9, 0.7),
+        asked("candidate", 4, 0, 1, (0.9, 0.8)),
+        asked("candidate", 5, 0, 1, (0.9, 0.4)),
+        asked("candidate", 6, 2, 3, (0.9, 0.9)),
+        # One fixed crop that is recognised as both proves nothing, two do.
+        asked("candidate", 8, 0, 1, nothing, ((0.95, 0.95), *[nothing] * 4)),
+        asked("candidate", 9, 1, 0, nothing, (nothing, (0.99, 0), nothing, (0, 0.93), nothing)),
+        asked("candidate", 10, 1, 0, nothing, (nothing, (0.8, 0), nothing, (0, 0.93), nothing)),
+        asked("control", 12, 1, 0, (0.9, 0.1)),
+        asked("control", 14, 3, 2, (0.9, 0.7)),
     ]
     save(ledger, "crops", 1, answered, complete=True)
-    (found,) = two_objects(ledger)
-    assert (found.images, found.classes, found.severity) == ((4,), (0, 1), "low")
-    assert found.score == found.effect == 0.8
-    assert "Two objects, one label: ant and bee" in found.title
-    assert "None of 1 images" in found.detail
-    assert "Keep it, or give it both labels" in found.action
+    first, second = two_objects(ledger)
+    assert (first.images, first.classes, first.severity) == ((4,), (0, 1), "low")
+    assert first.score == first.effect == 0.8
+    assert first.extra["boxes"] == [[0, 0, 1, 1], [2, 2, 3, 3]]
+    assert "Two objects, one label: ant and bee" in first.title
+    assert "None of 1 images" in first.detail
+    assert "Keep it, or give it both labels" in first.action
+    assert (second.images, second.score) == ((9,), 0.93)
+    places = crops.fixed(ledger.receipt.grid)
+    assert second.extra["boxes"] == [list(places[1]), list(places[3])]

@@ -17,7 +17,7 @@ def fragile_class(ledger: Ledger) -> list[Finding]:
     The budget of an image is the smallest change of its pixels, as a root mean square in grey
     levels, that was found to take its label away (`probes.rewriting`); nothing without answers of
     that probe. The score is one over the ratio of medians. Severity is `medium` where the whole
-    interval of that ratio lies below 2/3 and pictures of whole grey levels do not deny it
+    interval of that ratio lies below 2/3 and pictures of whole grey levels need less, too
     (`probes.pictures`), else `low`: it is a weakness of the model, no error of a label.
     """
     asked = answers(ledger, "rewriting")
@@ -105,7 +105,7 @@ def _levels(pictures: list[Answered], class_: int) -> tuple[list[int], list[int]
 
 
 def _denied(own: list[int], others: list[int]) -> bool:
-    return bool(own and others and np.median(own) > np.median(others))
+    return bool(own and others and np.median(own) >= np.median(others))
 
 
 def _confirmed(own: list[int], others: list[int]) -> str:

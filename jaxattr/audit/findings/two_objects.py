@@ -2,58 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.probes import crops
 from jaxattr.audit.probes.store import Answered, answers
 from jaxattr.labels import LabelTable
 
-SEEN = 0.5
-"""Calibrated probability that a class must have in its crop."""
+POINTED = 0.5
+"""Calibrated probability that a class must have in the crop that the map points at."""
+FIXED = 0.9
+"""The same in two of the five fixed crops, of which the best two are chosen."""
+
+
+class Witnesses(NamedTuple):
+    """Two crops, in cells, and the probabilities of the label in one and the rival in the other."""
+
+    boxes: tuple[tuple[int, ...], tuple[int, ...]]
+    seen: tuple[float, float]
+    pointed: bool
+    """Whether the pair map chose them; else they are two of the fixed ones."""
 
 
 def two_objects(ledger: Ledger) -> list[Finding]:
     """Images of which one crop is recognised as the label and another as the strongest rival.
 
-    The crops lie where the pair map speaks for one and for the other (`probes.crops`). Proven
-    means that both are recognised, with a calibrated probability of `SEEN`, and that no image with
-    one object of the same two classes passes the same test: crops of a class's parts can be
-    taken for a class that looks like it. How often one object passes was measured
-    (`docs/audit.md`). Severity is always `low`: the label is right, as far as it goes. The score
-    is the smaller of the two probabilities; nothing without answers of the probe `crops`.
+    Either the crops are those where the pair map speaks for one and for the other, both recognised
+    with a calibrated probability of `POINTED`; or two of four quadrants and the centre, with
+    `FIXED`, as the best two of five are chosen. Proven means that, besides, no image with one
+    object of the same two classes passes the same test: parts of one class can be taken for
+    another that looks like it. How often one object passes was measured (`docs/audit.md`).
+    Severity is always `low`: the label is right, as far as it goes. The score is the smaller of the
+    two probabilities; nothing without answers of the probe `crops`.
     """
+    grid = ledger.receipt.grid
     asked = answers(ledger, "crops")
     controls: dict[frozenset[int], list[bool]] = {}
     for one in asked:
         if one.question["role"] == "control":
-            controls.setdefault(_pair(one), []).append(passes(one.answer))
+            controls.setdefault(_pair(one), []).append(witnesses(one, grid) is not None)
     names = LabelTable(ledger.receipt.labels)
+    candidates = [one for one in asked if one.question["role"] == "candidate"]
     proven = [
-        one
-        for one in asked
-        if one.question["role"] == "candidate"
-        and passes(one.answer)
-        and not any(controls.get(_pair(one), ()))
+        (one, found)
+        for one in candidates
+        if (found := witnesses(one, grid)) is not None and not any(controls.get(_pair(one), ()))
     ]
-    candidates = sum(one.question["role"] == "candidate" for one in asked)
-    counts = {"candidates": candidates, "proven": len(proven)}
-    return [_finding(names, one, len(controls.get(_pair(one), ())), counts) for one in proven]
+    counts = {"candidates": len(candidates), "proven": len(proven)}
+    return [
+        _finding(names, one, found, len(controls.get(_pair(one), ())), counts)
+        for one, found in proven
+    ]
 
 
-def passes(answer: dict[str, Any]) -> bool:
-    """Whether both crops are recognised."""
-    return min(answer["label"], answer["rival"]) >= SEEN
+def witnesses(one: Answered, grid: tuple[int, int]) -> Witnesses | None:
+    """The two crops that prove both classes, the map's where they do; none where none do."""
+    seen = np.array(one.answer["seen"], np.float64)
+    boxes = [tuple(box) for box in one.question["boxes"]]
+    if min(seen[0, 0], seen[1, 1]) >= POINTED:
+        return Witnesses((boxes[0], boxes[1]), (float(seen[0, 0]), float(seen[1, 1])), True)
+    both = np.minimum(seen[2:, None, 0], seen[None, 2:, 1])
+    np.fill_diagonal(both, 0)
+    first, second = (int(at) for at in np.unravel_index(both.argmax(), both.shape))
+    if both[first, second] < FIXED:
+        return None
+    places = crops.fixed(grid)
+    values = float(seen[2 + first, 0]), float(seen[2 + second, 1])
+    return Witnesses((places[first], places[second]), values, False)
 
 
 def _pair(one: Answered) -> frozenset[int]:
     return frozenset((one.question["label"], one.question["rival"]))
 
 
-def _finding(names: LabelTable, one: Answered, controls: int, counts: dict[str, int]) -> Finding:
+def _finding(
+    names: LabelTable, one: Answered, found: Witnesses, controls: int, counts: dict[str, int]
+) -> Finding:
     label, rival = one.question["label"], one.question["rival"]
     first, second = names.short(label), names.short(rival)
-    seen = min(one.answer["label"], one.answer["rival"])
+    where = "where the map speaks for it" if found.pointed else "in a quarter of the image"
     compared = (
         f"None of {controls} images with one object of these classes passes this test."
         if controls
@@ -64,14 +94,13 @@ def _finding(names: LabelTable, one: Answered, controls: int, counts: dict[str, 
         severity="low",
         title=f"Two objects, one label: {first} and {second}",
         detail=(
-            f"The part of the image where the map speaks for {first} is recognised as {first} "
-            f"({one.answer['label']:.0%}) when the model sees nothing else, and the part where it "
-            f"speaks for {second} as {second} ({one.answer['rival']:.0%}). {compared}"
+            f"Seen alone, one part of the image is recognised as {first} ({found.seen[0]:.0%}) and "
+            f"another as {second} ({found.seen[1]:.0%}), each {where}. {compared}"
         ),
         classes=(label, rival),
         images=(one.question["image"],),
-        score=seen,
-        effect=seen,
+        score=min(found.seen),
+        effect=min(found.seen),
         effect_name="smaller calibrated probability of the two crops for their classes",
         action=(
             f"Keep it, or give it both labels: not an error, even where it is listed as labelled "
@@ -82,8 +111,9 @@ def _finding(names: LabelTable, one: Answered, controls: int, counts: dict[str, 
         ),
         extra={
             **counts,
-            "boxes": one.question["boxes"],
-            "seen": [one.answer["label"], one.answer["rival"]],
+            "boxes": [list(box) for box in found.boxes],
+            "seen": list(found.seen),
+            "pointed": found.pointed,
             "controls": controls,
         },
     )
