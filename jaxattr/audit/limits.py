@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from jaxattr.audit import statistics as st
 from jaxattr.audit.findings.contaminated_pair import pair_tests, testable
@@ -18,7 +19,8 @@ STATED = (0.02, 0.05, 0.10)
 """Rates of contamination that the images needed are stated for."""
 SMALL = 0.5
 """A class in which only rates above this could be found is called too small to test."""
-_GRID = np.geomspace(st.FLOOR, 0.9, 90)
+POWER = 0.8
+_STEPS = 80
 _IMAGES = 500  # of a class, that its power is estimated on
 
 
@@ -69,10 +71,10 @@ class Limits(NamedTuple):
 def limits(ledger: Ledger) -> Limits:
     """Say what could not have been found, from the ledger's own posterior and class sizes.
 
-    The power of a pair a ← b is that of `statistics.information`: n images of b are found with
-    80 % power from the rate γ on at which `n γ κ(γ) >= 1.3 Λ*`, κ estimated on the images of b.
-    Two folders a are stated for each b: one it is never taken for (`p_a = 0`, the easiest there
-    is) and the one it is taken for most.
+    The images needed for a pair a ← b are those of `statistics.information`, κ estimated on the
+    images of b; the smallest rate allows for how many images happen to be moved, too. Two folders
+    a are stated for each b: one it is never taken for (`p_a = 0`, the easiest there is) and the
+    one it is taken for most.
     """
     of, known = posterior(ledger), testable(posterior(ledger))
     found = pair_tests(ledger)
@@ -134,10 +136,19 @@ def _power(of: Posterior, label: int, threshold: float) -> Power:
 
 
 def _smallest_rate(ratios: np.ndarray, count: int, threshold: float) -> float | None:
-    """The first rate of a grid from the floor on that 80 % power is reached at."""
-    gain = np.log1p(_GRID[:, None] * ratios).mean(axis=1)
-    reached = count * (_GRID * gain + np.log1p(-_GRID)) >= 1.3 * threshold
-    return float(_GRID[reached.argmax()]) if reached.any() else None
+    """The rate at which as many images as the test needs are moved four times in five.
+
+    m moved images of n are expected to reach `m κ(m/n)` nats; the fewest that reach Λ* are at least
+    that many with `P(Binomial(n, γ) >= m) = I_γ(m, n-m+1)`.
+    """
+    moved = np.unique(np.geomspace(1, max(count - 1, 1), _STEPS).round())
+    share = moved / (count + 1)
+    gain = moved * np.log1p(share[:, None] * ratios).mean(axis=1) + count * np.log1p(-share)
+    reached = gain >= threshold
+    if not reached.any():
+        return None
+    fewest = float(moved[reached.argmax()])
+    return max(float(stats.beta.ppf(POWER, fewest, count - fewest + 1)), st.FLOOR)
 
 
 def _by_size(powers: list[Power]) -> tuple[SizePower, ...]:

@@ -108,6 +108,8 @@ def test_every_finder_keeps_the_contract(kind: str, planted):
         assert one.title
         assert "\n" not in one.title
         assert one.detail
+        assert one.action
+        assert one.caveat
         assert one.classes
         assert all(type(c) is int and 0 <= c < 8 for c in one.classes)
         assert set(one.images) <= readable
