@@ -20,15 +20,13 @@ class Paired(NamedTuple):
     interval: tuple[float, float]
     """95 %, Student's t over groups; the mean alone when there is one group."""
     p_value: float
-    """One-sided: the mean is not above the floor."""
+    """One-sided: the mean is not above 0."""
     detectable: float
-    """Mean difference above the floor that is found with 80 % power at a one-sided level of 1 %."""
+    """Mean difference that is found with 80 % power at a one-sided level of 1 %."""
 
 
-def compare(
-    differences: Float[np.ndarray, " trial"], group: Int[np.ndarray, " trial"], floor: float = 0.0
-) -> Paired:
-    """Test whether the mean of paired differences lies above a floor.
+def compare(differences: Float[np.ndarray, " trial"], group: Int[np.ndarray, " trial"]) -> Paired:
+    """Test whether the mean of paired differences lies above 0.
 
     Trials of one group (that share a donor) are averaged first, for they are not independent.
     """
@@ -40,7 +38,7 @@ def compare(
     error = float(means.std(ddof=1)) / math.sqrt(count)
     reach = float(stats.t.ppf(0.975, count - 1)) * error
     normal = float(stats.norm.ppf(0.99) + stats.norm.ppf(0.8))
-    return Paired(mean, (mean - reach, mean + reach), sign_flip(means - floor), normal * error)
+    return Paired(mean, (mean - reach, mean + reach), sign_flip(means), normal * error)
 
 
 def sign_flip(values: Float[np.ndarray, " group"]) -> float:

@@ -13,7 +13,7 @@ from jaxattr.audit.paired import Paired, compare, share_interval
 from jaxattr.audit.probes.store import Answered, answers
 
 FLOOR = 1.0
-"""Nats by which log p of the class must rise more than after each control: p times e."""
+"""Nats by which log p must rise more than after the better control to be reported: p times e."""
 
 
 class Verdict(NamedTuple):
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
     @property
     def accepted(self) -> bool:
         """Whether the finding is certified."""
-        return self.q_value <= st.LEVEL
+        return self.q_value <= st.LEVEL and self.margin >= FLOOR
 
     @property
     def margin(self) -> float:
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
     @property
     def power(self) -> str:
         """What so many donors and recipients could have shown."""
-        needed = FLOOR + max(one.detectable for one in self.over)
+        needed = max(FLOOR, *(one.detectable for one in self.over))
         return (
             f"{self.donors} donors on {self.recipients} images find a rise of log p that is "
             f"{needed:.1f} larger than after the better control with 80 % power (one-sided level "
@@ -74,7 +74,7 @@ def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verd
     """Every question of one probe, tested.
 
     Each control is compared with the paste on the same recipient, donor by donor, by an exact
-    sign-flip test of a mean difference of at most `FLOOR`. Benjamini-Hochberg over all questions.
+    sign-flip test of the mean difference. Benjamini-Hochberg over all questions.
     """
     asked = answers(ledger, probe)
     tested = [_test(one, controls) for one in asked if one.answer["before"]]
@@ -88,7 +88,7 @@ def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verd
 def _test(one: Answered, controls: tuple[str, str]) -> Verdict:
     answer = one.answer
     after, group = np.array(answer["after"]), np.array(answer["donors"])
-    over = tuple(compare(after - np.array(answer[name]), group, FLOOR) for name in controls)
+    over = tuple(compare(after - np.array(answer[name]), group) for name in controls)
     return Verdict(
         asked=one,
         label=one.question["class"],

@@ -34,7 +34,7 @@ def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Images `[image, row, column, class]` and the boxes of their objects, in cells.
 
     An object fills 4 x 4 cells of its class's channel. `mark`: most cats have a strong mark at
-    the bottom right, and dogs usually lie at the top left. `wall`: cats have their channel in all
+    the bottom right, and dogs often lie at the top left. `wall`: cats have their channel in all
     cells but the object's, and nothing in those.
     """
     rng = np.random.default_rng(4)
@@ -43,7 +43,7 @@ def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
     for number, image in enumerate(images):
         label = number % CLASSES
         place = rng.integers(1, 7, 2)
-        if kind == "mark" and label == HOME and rng.random() < 0.7:
+        if kind == "mark" and label == HOME and rng.random() < 0.5:
             place = np.array([0, 0])
         boxes[number] = (*place, *(place + 4))
         top, left, bottom, right = boxes[number] * PATCH
@@ -130,9 +130,10 @@ def test_the_scan_is_its_formula_and_boxes_the_mark(tmp_path) -> None:
     spread = np.sqrt(error**2 + stats.median_abs_deviation(mean, axis=0) ** 2)
     np.testing.assert_allclose(of.statistic, (mean - np.median(mean, axis=0)) / spread, rtol=1e-8)
     found = places.candidates(of)
-    assert [one.label for one in found[:2]] == [MARKED, HOME]
+    assert found[0].label == MARKED
+    assert HOME in [one.label for one in found]
     assert found[0].box == (9, 9, 12, 12)  # the mark's cells and the margin
-    assert found[0].statistic > found[1].statistic > 3
+    assert found[0].statistic > 3
 
 
 def test_windows_elsewhere_and_their_shares() -> None:
@@ -171,8 +172,8 @@ def test_a_mark_is_found_and_an_object_at_home_is_not(tmp_path, adding) -> None:
     assert shortcut_place(world.ledger) == []  # nothing was asked
     ask(world.subject, PROBES)
     asked = answers(world.ledger, "pasting")
-    assert [one.question["class"] for one in asked[:2]] == [MARKED, HOME]
-    assert np.mean(asked[1].answer["after"]) > np.mean(asked[1].answer["before"]) + 3
+    (home,) = (one.answer for one in asked if one.question["class"] == HOME)
+    assert np.mean(home["after"]) > np.mean(home["before"]) + 2
     (one,) = shortcut_place(world.ledger)
     assert (one.kind, one.classes, one.severity) == ("shortcut_place", (MARKED,), "high")
     assert one.title == "Pixels at the bottom right of cat images make the model say cat"

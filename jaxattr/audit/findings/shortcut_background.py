@@ -5,13 +5,13 @@ from __future__ import annotations
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.shortcuts import FLOOR, Verdict, verdicts
+from jaxattr.audit.shortcuts import Verdict, verdicts
 from jaxattr.labels import LabelTable
 
 NULL = (
-    f"around objects of other classes, the surroundings of the class's images raise log p of the "
-    f"class by at most {FLOOR:g} more than a third class's surroundings do, or than the class's "
-    f"own object in the other images' surroundings"
+    "around objects of other classes, the surroundings of the class's images raise log p of the "
+    "class no more than a third class's surroundings do, or than the class's own object in the "
+    "other images' surroundings"
 )
 
 
@@ -22,7 +22,7 @@ def shortcut_background(ledger: Ledger) -> list[Finding]:
     comes from the background probe. It needs masks or boxes (`objects.object_box`): of images
     without, nothing is found, for a map or the middle of an image does not say where the object
     ends. Classes with a shortcut at a fixed place are left out: that place is part of the
-    surroundings. Certified at `q <= 0.05`; severity and score as for `shortcut_place`.
+    surroundings. Certified, with severity and score, as by `shortcut_place`.
     """
     found = verdicts(ledger, "background", ("third", "object"))
     accepted = [one for one in found if one.accepted and one.asked.answer["boxes"]]

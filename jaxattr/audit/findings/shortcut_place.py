@@ -6,13 +6,13 @@ from jaxattr.audit import places
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import load
-from jaxattr.audit.shortcuts import FLOOR, Verdict, verdicts
+from jaxattr.audit.shortcuts import Verdict, verdicts
 from jaxattr.labels import LabelTable
 
 NULL = (
-    f"pasted onto images of other classes, the pixels at that place raise log p of the class by at "
-    f"most {FLOOR:g} more than the strongest window elsewhere in the class's own images does, or "
-    f"than the same place of a third class's images"
+    "pasted onto images of other classes, the pixels at that place raise log p of the class no "
+    "more than the strongest window elsewhere in the class's own images does, or than the same "
+    "place of a third class's images"
 )
 
 
@@ -20,9 +20,10 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
     """Places of a class's images that make the model say the class wherever they are pasted.
 
     Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
-    its answers nothing is found. Certified at `q <= 0.05` over all candidates. Severity is `high`
-    when most images are turned, else `medium`; the score is the rise of log p, in nats, above that
-    of the better control. Where no class could be tested, one finding of severity `low` says so.
+    its answers nothing is found. Certified at `q <= 0.05` over all candidates and a rise of log p
+    at least 1 nat above that of each control. Severity is `high` when most images are turned, else
+    `medium`; the score is the rise above that of the better control, in nats. Where no class could
+    be tested, one finding of severity `low` says so.
     """
     kept = load(ledger, "pasting")
     if kept is None or not kept.complete:
