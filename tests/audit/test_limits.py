@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ from ledgers import make_ledger, make_rows
 from test_findings import gaussians, write
 
 from jaxattr.audit import statistics as st
-from jaxattr.audit.export import findings_json
+from jaxattr.audit.export import findings_csv, findings_json
+from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.contaminated_pair import pair_tests
 from jaxattr.audit.limits import least_images, limits
 from jaxattr.audit.limits_text import sentences
@@ -96,3 +98,7 @@ def test_what_is_left_out_is_named(tmp_path):
     assert said[0].startswith("PARTIAL: 41 of the folder's 100 images")
     assert any("Not tested, for the model does not know them: cat." in one for one in said)
     assert any("1 image could not be read" in one for one in said)
+    finding = Finding("duplicate_image", "low", "Copies", "Equal.", (0,), (0,), 1.0)
+    assert json.loads(findings_json([finding], ledger))["partial"] is True
+    (row,) = csv.DictReader(findings_csv([finding], ledger).splitlines())
+    assert row["partial"] == "partial"
