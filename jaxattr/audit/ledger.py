@@ -174,7 +174,7 @@ class Ledger:
             ) from error
         if "hash" in columns and "hash" not in table.column_names:  # an older shard
             table = table.append_column("hash", pa.nulls(len(table), pa.binary()))
-        return table
+        return table.select(columns)
 
 
 def open_ledger(folder: Path, receipt: Receipt) -> Ledger:

@@ -109,6 +109,8 @@ def test_kept_hashes_and_old_ledgers_give_the_same(tmp_path, planted):
         table = pq.read_table(before.shard(number))
         pq.write_table(table.drop_columns("hash"), before.shard(number))
     assert duplicate_image(before) == duplicate_image(ledger)
+    before.write(1, kept[7:14])  # begun before, finished since
+    assert duplicate_image(before) == duplicate_image(ledger)
 
 
 def test_splits_and_groups(tmp_path):
