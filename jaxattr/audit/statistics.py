@@ -206,6 +206,22 @@ def expected_rates(
     return np.where(counts > 0, RATES @ weights / (weights.sum(axis=0) + nothing), 0.0)
 
 
+def foreign_share(ratios: Float[np.ndarray, " image"]) -> float:
+    """Share φ of images of other classes by maximum likelihood, `max_φ Σ log(1 - φ + φ r)`.
+
+    `ratios` are odds of other classes against those present, all equally likely beforehand. The
+    likelihood is concave: φ is where `Σ (r-1) / (1 + φ(r-1))` falls to 0, found by halving.
+    """
+    low, high, excess = 0.0, 1.0, ratios - 1
+    if excess.sum() <= 0:
+        return 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        rising = (excess / (1 + middle * excess)).sum() > 0
+        low, high = (middle, high) if rising else (low, middle)
+    return low
+
+
 def q_values(p_values: Float[np.ndarray, " test"], tests: int) -> Float[np.ndarray, " test"]:
     """Benjamini-Hochberg q-values when `tests` were made; those not listed had p = 1."""
     if len(p_values) == 0:

@@ -71,6 +71,22 @@ def test_the_expected_rate_is_bayes_rule_written_out(seed: int):
     assert 0 < found[2] < st.maximize_ratio(shares, denominator, counts).rate[2]  # shrunk
 
 
+def test_the_share_of_other_classes_is_scipys_optimum():
+    rng = np.random.default_rng(0)
+    ratios = np.concatenate([rng.gamma(0.5, 0.6, 180), rng.gamma(2, 30, 20)])
+
+    def loss(share: float) -> float:
+        return -np.log(1 - share + share * ratios).sum()
+
+    best: Any = optimize.minimize_scalar(
+        loss, bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
+    )
+    assert st.foreign_share(ratios) == pytest.approx(best.x, abs=1e-6)
+    assert 0.05 < best.x < 0.2
+    assert st.foreign_share(ratios[:50] / 5) == 0
+    assert st.foreign_share(np.zeros(0)) == 0
+
+
 def test_the_profile_interval_ends_where_the_ratio_has_fallen_by_half_a_quantile():
     ratios = folder(1)[0][:, 2] / folder(1)[1]
     result = st.maximize_ratio(folder(1)[2], folder(1)[1], folder(1)[3])

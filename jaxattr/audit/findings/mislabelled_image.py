@@ -21,7 +21,7 @@ LISTED = 10_000
 SURE = float(np.log(19))
 """Log-odds of a wrong label, 95 : 5, for `medium`."""
 FOREIGN = 0.005
-"""Share of images that is expected to be of classes that the folder lacks, for ranking."""
+"""Least share of images that is expected to be of classes that the folder lacks, for ranking."""
 _TINY = 1e-30
 _READ = 512
 
@@ -89,7 +89,8 @@ def suspicion(ledger: Ledger) -> Suspicion:
     `log(ε/K + Σ_b E[γ_ab] p_b + φ F/(C-K)) - log((1-ε) p_a)`: uniform noise, sources of folder a
     by the posterior mean of their rates (`statistics.expected_rates`), and classes that the folder
     lacks. F is the odds of these C - K outputs against the K present, in the model's own softmax
-    over all outputs at its temperature; φ is `FOREIGN`.
+    over all outputs at its temperature; φ is their share (`statistics.foreign_share`), and at least
+    `FOREIGN`.
     """
     of = posterior(ledger)
     classes, noise = max(len(of.classes), 1), of.final.noise
@@ -108,21 +109,20 @@ def suspicion(ledger: Ledger) -> Suspicion:
 def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`φ F/(C-K)`, the calibrated margin and the rival of every image."""
     columns: list[tuple[np.ndarray, ...]] = []
+    others = np.setdiff1d(np.arange(len(ledger.receipt.labels)), of.classes)
     for shard in ledger.iterate("logits", "label", "rival"):
         logits, rows = shard["logits"].astype(np.float64), np.arange(len(shard["label"]))
         margin = logits[rows, shard["rival"]] - logits[rows, shard["label"]]
-        others = np.setdiff1d(np.arange(logits.shape[1]), of.classes)
-        share = np.zeros(len(rows))
+        odds = np.zeros(len(rows))
         if len(others):
             scaled = logits / of.model.temperature
-            inside = special.logsumexp(scaled[:, of.classes], axis=1)
-            odds = np.exp(np.minimum(special.logsumexp(scaled[:, others], axis=1) - inside, 300))
-            share = FOREIGN * odds / len(others)
-        columns.append((share, margin / of.model.temperature, shard["rival"]))
+            inside = np.logaddexp.reduce(scaled[:, of.classes], axis=1)
+            odds = np.exp(np.minimum(np.logaddexp.reduce(scaled[:, others], axis=1) - inside, 300))
+        columns.append((odds / max(len(others), 1), margin / of.model.temperature, shard["rival"]))
     if not columns:
         return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
-    share, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return share, margin, rival
+    odds, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return max(FOREIGN, st.foreign_share(odds * len(of.classes))) * odds, margin, rival
 
 
 @once
