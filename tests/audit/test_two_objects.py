@@ -16,12 +16,28 @@ from jaxattr.audit.probes.store import Answered, save
 from jaxattr.vit import predict
 
 
-def test_peaks_are_the_best_windows() -> None:
-    values = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
-    boxes = [(top, left, top + 2, left + 3) for top in range(5) for left in range(7)]
-    sums = [values[top:bottom, left:right].sum() for top, left, bottom, right in boxes]
-    for found, wanted in zip(crops.peaks(values), (np.argmax(sums), np.argmin(sums)), strict=True):
-        assert tuple(found) == boxes[wanted]
+def test_peaks_are_the_best_windows_apart() -> None:
+    for seed in range(5):
+        values = np.random.default_rng(seed).normal(size=(6, 9)).astype(np.float32)
+        best, wanted = -np.inf, None
+        boxes = [(top, left, top + 2, left + 3) for top in range(5) for left in range(7)]
+        for first in boxes:
+            for second in boxes:
+                cells = np.zeros((2, 6, 9), bool)
+                for mask, (top, left, bottom, right) in zip(cells, (first, second), strict=True):
+                    mask[top:bottom, left:right] = True
+                difference = values[cells[0]].sum() - values[cells[1]].sum()
+                if not (cells[0] & cells[1]).any() and difference > best:
+                    best, wanted = difference, (first, second)
+        assert tuple(map(tuple, crops.peaks(values))) == wanted
+
+
+def test_quarters_are_apart() -> None:
+    for grid in ((12, 12), (3, 4), (2, 3)):
+        cells = np.zeros(grid, int)
+        for top, left, bottom, right in crops.quadrants(grid):
+            cells[top:bottom, left:right] += 1
+        assert cells.max() == 1
 
 
 def test_a_crop_is_enlarged_as_jax_does_it() -> None:
@@ -64,11 +80,17 @@ def test_candidates_and_their_controls(tmp_path, rows) -> None:
     assert asked[0]["boxes"] == expected.tolist()
 
 
-def test_the_number_of_questions_is_bounded(tmp_path) -> None:
-    asked = crops.questions(make_ledger(tmp_path, make_rows(1500, seed=2), shard_size=500))
-    roles = [one["role"] for one in asked]
-    assert roles.count("candidate") <= crops.CONTRADICTED + crops.DOUBTED
-    assert roles.count("control") <= crops.CONTROLS_IN_ALL
+def test_the_number_of_questions_is_bounded(tmp_path, rows, monkeypatch) -> None:
+    for name, most in (
+        ("CONTRADICTED", 2),
+        ("DOUBTED", 1),
+        ("CONTROLS", 4),
+        ("CONTROLS_IN_ALL", 5),
+    ):
+        monkeypatch.setattr(crops, name, most)
+    asked = crops.questions(make_ledger(tmp_path, rows))
+    assert [one["image"] for one in asked[:3]] == [6, 5, 9]
+    assert [one["role"] for one in asked] == ["candidate"] * 3 + ["control"] * 5
 
 
 def test_a_model_that_knows_nothing_is_not_asked(tmp_path, rows) -> None:
@@ -92,7 +114,7 @@ def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images,
     answer = crops.answer(Subject(tiny_model, ledger, Path()), question)
     temperature = posterior(ledger).model.temperature
     look = jax.jit(predict)
-    for box, seen in zip([*boxes, *crops.fixed((2, 3))], answer["seen"], strict=True):
+    for box, seen in zip([*boxes, *crops.quadrants((2, 3))], answer["seen"], strict=True):
         part = crops.crop(image, tuple(box), (2, 3))
         logits = np.asarray(look(tiny_model, part)) / temperature
         expected = np.exp(logits - np.logaddexp.reduce(logits))[[2, 4]]
@@ -103,7 +125,7 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     ledger = make_ledger(tmp_path, rows)
     assert two_objects(ledger) == []
 
-    def asked(role, image, label, rival, pointed, fixed=((0.0, 0.0),) * 5):
+    def asked(role, image, label, rival, pointed, fixed=((0.0, 0.0),) * 4):
         boxes = [[0, 0, 1, 1], [2, 2, 3, 3]]
         question = {"role": role, "image": image, "label": label, "rival": rival, "boxes": boxes}
         return Answered(question, {"seen": [[pointed[0], 0.1], [0.1, pointed[1]], *fixed]})
@@ -113,10 +135,10 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
         asked("candidate", 4, 0, 1, (0.9, 0.8)),
         asked("candidate", 5, 0, 1, (0.9, 0.4)),
         asked("candidate", 6, 2, 3, (0.9, 0.9)),
-        # One fixed crop that is recognised as both proves nothing, two do.
-        asked("candidate", 8, 0, 1, nothing, ((0.95, 0.95), *[nothing] * 4)),
-        asked("candidate", 9, 1, 0, nothing, (nothing, (0.99, 0), nothing, (0, 0.93), nothing)),
-        asked("candidate", 10, 1, 0, nothing, (nothing, (0.8, 0), nothing, (0, 0.93), nothing)),
+        # One quarter that is recognised as both proves nothing, two do.
+        asked("candidate", 8, 0, 1, nothing, ((0.95, 0.95), *[nothing] * 3)),
+        asked("candidate", 9, 1, 0, nothing, (nothing, (0.99, 0), nothing, (0, 0.93))),
+        asked("candidate", 10, 1, 0, nothing, (nothing, (0.8, 0), nothing, (0, 0.93))),
         asked("control", 12, 1, 0, (0.9, 0.1)),
         asked("control", 14, 3, 2, (0.9, 0.7)),
     ]
@@ -129,5 +151,5 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     assert "None of 1 images" in first.detail
     assert "Keep it, or give it both labels" in first.action
     assert (second.images, second.score) == ((9,), 0.93)
-    places = crops.fixed(ledger.receipt.grid)
+    places = crops.quadrants(ledger.receipt.grid)
     assert second.extra["boxes"] == [list(places[1]), list(places[3])]

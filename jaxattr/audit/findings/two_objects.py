@@ -14,8 +14,8 @@ from jaxattr.labels import LabelTable
 
 POINTED = 0.5
 """Calibrated probability that a class must have in the crop that the map points at."""
-FIXED = 0.9
-"""The same in two of the five fixed crops, of which the best two are chosen."""
+QUARTERS = 0.9
+"""The same in two of the four quarters, of which the best two are chosen."""
 
 
 class Witnesses(NamedTuple):
@@ -24,15 +24,15 @@ class Witnesses(NamedTuple):
     boxes: tuple[tuple[int, ...], tuple[int, ...]]
     seen: tuple[float, float]
     pointed: bool
-    """Whether the pair map chose them; else they are two of the fixed ones."""
+    """Whether the pair map chose them; else they are two quarters."""
 
 
 def two_objects(ledger: Ledger) -> list[Finding]:
     """Images of which one crop is recognised as the label and another as the strongest rival.
 
     Either the crops are those where the pair map speaks for one and for the other, both recognised
-    with a calibrated probability of `POINTED`; or two of four quadrants and the centre, with
-    `FIXED`, as the best two of five are chosen. Proven means that, besides, no image with one
+    with a calibrated probability of `POINTED`; or two quarters of the image are, with `QUARTERS`,
+    as the best two of four are chosen. Proven means that, besides, no image with one
     object of the same two classes passes the same test: parts of one class can be taken for
     another that looks like it. How often one object passes was measured (`docs/audit.md`).
     Severity is always `low`: the label is right, as far as it goes. The score is the smaller of the
@@ -67,9 +67,9 @@ def witnesses(one: Answered, grid: tuple[int, int]) -> Witnesses | None:
     both = np.minimum(seen[2:, None, 0], seen[None, 2:, 1])
     np.fill_diagonal(both, 0)
     first, second = (int(at) for at in np.unravel_index(both.argmax(), both.shape))
-    if both[first, second] < FIXED:
+    if both[first, second] < QUARTERS:
         return None
-    places = crops.fixed(grid)
+    places = crops.quadrants(grid)
     values = float(seen[2 + first, 0]), float(seen[2 + second, 1])
     return Witnesses((places[first], places[second]), values, False)
 
