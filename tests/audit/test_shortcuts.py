@@ -226,7 +226,9 @@ def test_a_background_is_found_with_boxes_and_not_without(tmp_path, adding) -> N
     world = World(tmp_path, "wall")
     ask(world.subject, PROBES)
     assert [one.question["class"] for one in answers(world.ledger, "background")] == [MARKED]
-    assert shortcut_background(world.ledger) == []
+    (untested,) = shortcut_background(world.ledger)
+    assert (untested.severity, untested.classes) == ("low", (MARKED,))
+    assert "no boxes or masks (cat)" in untested.title
     (world.ledger.folder / "probes" / "background.json").unlink()
     world.mark_boxes()
     ask(world.subject, PROBES)

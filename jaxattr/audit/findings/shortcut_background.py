@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jaxattr.audit.finding import Finding
-from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place
+from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place, verb
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.probes.store import answers
 from jaxattr.audit.shortcuts import Verdict, verdicts
 from jaxattr.labels import LabelTable
 
@@ -19,18 +20,41 @@ def shortcut_background(ledger: Ledger) -> list[Finding]:
     """Classes whose surroundings carry the model's decision, more than their objects.
 
     Candidates are classes whose maps lie at the border of the image more than others', the verdict
-    comes from the background probe. It needs masks or boxes (`objects.object_box`): of images
-    without, nothing is found, for a map or the middle of an image does not say where the object
-    ends. Classes with a shortcut at a fixed place are left out: that place is part of the
-    surroundings. Certified, with severity and score, as by `shortcut_place`.
+    comes from the background probe. It needs masks or boxes (`objects.object_box`), for a map or
+    the middle of an image does not say where the object ends: where there are none, one finding of
+    severity `low` names the candidates as not tested. Classes with a shortcut at a fixed place are
+    left out: that place is part of the surroundings. Certified, with severity and score, as by
+    `shortcut_place`.
     """
     found = verdicts(ledger, "background", ("third", "object"))
-    accepted = [one for one in found if one.accepted and one.asked.answer["boxes"]]
-    if not accepted:
-        return []
-    placed = {one.classes for one in shortcut_place(ledger)}
+    accepted = [one for one in found if one.accepted]
+    placed = {one.classes for one in shortcut_place(ledger)} if accepted else set()
     names = LabelTable(ledger.receipt.labels)
-    return [_finding(one, names) for one in accepted if (one.label,) not in placed]
+    certified = [_finding(one, names) for one in accepted if (one.label,) not in placed]
+    asked = answers(ledger, "background")
+    bare = [one.question["class"] for one in asked if not one.answer["boxes"]]
+    return certified + ([_untested(bare, names)] if bare else [])
+
+
+def _untested(labels: list[int], names: LabelTable) -> Finding:
+    few = ", ".join(names.short(one) for one in labels)
+    return Finding(
+        kind="shortcut_background",
+        severity="low",
+        title=f"Whether the background decides was not tested: no boxes or masks ({few})",
+        detail=(
+            f"The evidence for {few} lies at the border of the image more than that of other "
+            f"classes. Only with boxes or masks can the background be told from the object."
+        ),
+        classes=tuple(labels),
+        images=(),
+        score=0.0,
+        action=(
+            "Put boxes.csv (file, xmin, ymin, xmax, ymax) or masks/ beside the images and run the "
+            "audit in a new folder, or look at where the maps of these classes lie."
+        ),
+        caveat="Large objects, and objects that lie at the border, look the same.",
+    )
 
 
 def _finding(one: Verdict, names: LabelTable) -> Finding:
@@ -39,7 +63,7 @@ def _finding(one: Verdict, names: LabelTable) -> Finding:
     return Finding(
         kind="shortcut_background",
         severity=one.severity,
-        title=f"The background of {name} images makes the model say {name}",
+        title=f"The surroundings of {name} images {verb(one)} {name}",
         detail=(
             f"Put into the surroundings of {name} images, the objects of {one.recipients} images "
             f"of other classes were taken for {name} in {one.share:.0%} (95 % interval {low:.0%} "

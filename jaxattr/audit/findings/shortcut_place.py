@@ -43,7 +43,7 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
     return Finding(
         kind="shortcut_place",
         severity=one.severity,
-        title=f"Pixels at the {where} of {name} images make the model say {name}",
+        title=f"Pixels at the {where} of {name} images {verb(one)} {name}",
         detail=(
             f"Pasted onto {one.recipients} images of other classes, they turned {one.share:.0%} of "
             f"them to {name} (95 % interval {low:.0%} to {high:.0%}). The log-probability of "
@@ -77,6 +77,11 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
             **numbers(one, ("elsewhere", "third")),
         },
     )
+
+
+def verb(one: Verdict) -> str:
+    """What the pixels do, in words: most images are turned, or they are not."""
+    return "make the model say" if one.share > 0.5 else "push the model towards"
 
 
 def numbers(one: Verdict, controls: tuple[str, str]) -> dict[str, object]:

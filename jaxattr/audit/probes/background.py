@@ -3,7 +3,7 @@
 A recipient's object is put over the object of a donor, an image of the class, so that nothing is
 left of the donor but its surroundings. That is compared with the surroundings of a third class's
 image, and with the opposite: the donor's object put over that of the recipient. Where neither
-boxes nor masks say where objects are, the middle of the image stands for the object.
+boxes nor masks say where objects are, nothing is asked: the middle of an image is not its object.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "background"
 VERSION = 1
-MIDDLE = 0.7
-"""Side of the middle, in parts of the image's: half of its area."""
 ROOM = 0.6
 """Largest share of an image that a box may take: there must be a background."""
 _SMALLEST = 0.02
@@ -61,15 +59,15 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
 
     `before`; `after`: the recipient's object in the donor's surroundings; `third`: in those of a
     third class's image; `object`: the donor's object in the recipient's surroundings. `turned`:
-    predicted as the class in the donor's surroundings. `boxes` says whether boxes or masks were
-    used, `donors` whose surroundings they were.
+    predicted as the class in the donor's surroundings. `donors`: whose surroundings they were.
+    `boxes` says whether boxes or masks were found; without them all others are empty.
     """
     donors, marked = _placed(subject, question["donors"], RECIPIENTS)
-    others, _ = _placed(subject, question["others"], 2 * RECIPIENTS, marked=marked)
+    others = _placed(subject, question["others"], 2 * RECIPIENTS)[0] if donors else {}
     label_of = dict(zip(question["others"], question["labels"], strict=True))
     found: dict[str, Any] = {"boxes": marked, "donors": [], "recipients": []}
     pictures: list[np.ndarray] = []
-    for number, recipient in enumerate(list(others)[:RECIPIENTS] if donors else []):
+    for number, recipient in enumerate(list(others)[:RECIPIENTS]):
         donor = list(donors)[number % len(donors)]
         other = third(list(others), label_of, number)
         here, there, else_ = others[recipient], donors[donor], others[other]
@@ -92,34 +90,20 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
     return found
 
 
-def _placed(
-    subject: Subject, indices: list[int], count: int, *, marked: bool | None = None
-) -> tuple[dict[int, Span], bool]:
-    """The first images with a box that leaves room, and whether boxes are known.
-
-    Boxes count as known when any of the images has one; then images without are left out.
-    """
-    preprocessing = subject.model.preprocessing
-    size = subject.model.config.image_size
+def _placed(subject: Subject, indices: list[int], count: int) -> tuple[dict[int, Span], bool]:
+    """The first images with a box that leaves room, and whether any image has a box at all."""
+    preprocessing, size = subject.model.preprocessing, subject.model.config.image_size
     files = subject.ledger.rows(indices, "file")
     boxes: dict[int, Span] = {}
-    any_box = False
-    for index in indices if marked is not False else []:
+    marked = False
+    for index in indices:
         box = object_box(subject.root, files[index]["file"], preprocessing)
-        any_box |= box is not None
+        marked |= box is not None
         if box is not None and _SMALLEST <= _area(box, size) <= ROOM:
             boxes[index] = box
         if len(boxes) == count:
             break
-    if any_box or marked:
-        return boxes, True
-    return dict.fromkeys(indices[:count], middle(size)), False
-
-
-def middle(size: tuple[int, int]) -> Span:
-    """The middle of the image."""
-    rows, columns = (round(side * (1 - MIDDLE) / 2) for side in size)
-    return rows, columns, size[0] - rows, size[1] - columns
+    return boxes, marked
 
 
 def exchange(
