@@ -273,7 +273,15 @@ def test_no_page_is_wider_than_the_window(page, report, width):
     page.set_viewport_size({"width": width, "height": 900})
     _, pair = report
     pair_route = f"#/pair/{pair.label}/{pair.rival}"
-    for route in ("#/", "#/limits", "#/finding/1", "#/classes", "#/class/0", pair_route, "#/image/17"):
+    for route in (
+        "#/",
+        "#/limits",
+        "#/finding/1",
+        "#/classes",
+        "#/class/0",
+        pair_route,
+        "#/image/17",
+    ):
         go(page, route)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, route
 
