@@ -85,8 +85,8 @@ warn above 10.
 
 `lrp` is always warned of, for the rules as published (`rules="orig"`) multiply relevance. Started
 from 1, its sum at the inputs of the six blocks of the embedded model was 4.6 in the last, then 9.9,
-27, 56, 139, and 386 in the first; 360 at the pixels, 6600 in the worst image (medians over 50 drawn
-scenes).
+27, 56, 139, and 386 in the first; 357 at the pixels, 6560 in the worst image (medians over 50 drawn
+scenes; all figures here are from `python docs/methods_relevance.py`).
 
 - **The linear rule doubles.** It has two quotients, for products of positive and of negative
   factors, and each hands on the whole relevance, in every linear layer of a branch, but not on the
@@ -94,13 +94,15 @@ scenes).
   are 1.0 in all blocks and 0.88 at the pixels, the worst image's 5.4.
 - **The residual rule divides by `skip + branch`**, entry by entry, and this comes near zero. Large
   relevances of opposite signs go on, whose sum is kept only as long as both are treated alike, and
-  the doubling does not. Under noise of ±0.02 maps change by 21 times their norm (mean over 25
-  scenes, largest of 10 draws; median 6); with the linear rule of `"ours"` by 3.2 (1.9), with a
-  residual rule that shares by magnitude by 1.2 (0.6).
+  the doubling does not. Under noise of ±0.02 maps change by 6.4 times their norm (median over 25
+  scenes of the largest of 10 draws; the mean, 12.5 here and 52 over other draws in
+  [metrics](metrics.md), is made by few images); with the linear rule of `"ours"` by 1.8 (mean 3.6);
+  with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still more.
 
 All of it is in the authors' code, which `lrp` equals, so it stays. `lrp(rules="ours")` is conserved
-in the blocks, 0.88 at the pixels, and changes by 2.8 (2.2). In [metrics](metrics.md) completeness
-compares these sums with the logit, although the rules start from 1.
+in the blocks, keeps 0.88 at the pixels, and is not steady either: 3.2 (2.9). In
+[metrics](metrics.md) completeness compares these sums with the logit, although the rules start
+from 1.
 
 ## Which derivative
 

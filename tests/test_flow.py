@@ -72,7 +72,7 @@ def test_cuts_prove_only_what_is_so(x64) -> None:
         capacity = network(4, 7, 1, sharpness)  # sharper attention, more that is not proved
         proved = np.asarray(solve(capacity, supply))
         bound = np.minimum(1, capacity[0].sum(axis=0))
-        flows = [programme(capacity, supply, sink) for sink in np.flatnonzero(proved)]
+        flows = [programme(capacity, supply, int(sink)) for sink in np.flatnonzero(proved)]
         np.testing.assert_allclose(flows, bound[proved], atol=1e-9)
         shares.append(proved.mean())
     # A node that little leads to, and a top one whose attention stays where it is.
