@@ -83,7 +83,7 @@ float64 whatever the model's precision; in float32 single maps are off by up to 
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
 warn above 10.
 
-`lrp` is always warned of, for the rules as published (`rules="orig"`) multiply relevance. Started
+`lrp` is warned of as a rule, for the published rules (`rules="orig"`) multiply relevance. Started
 from 1, its sum at the inputs of the six blocks of the embedded model was 4.6 in the last, then 9.9,
 27, 56, 139, and 386 in the first; 357 at the pixels, 6560 in the worst image (medians over 50 drawn
 scenes; all figures here are from `python docs/methods_relevance.py`).
