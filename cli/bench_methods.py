@@ -9,6 +9,7 @@ import click
 
 from jaxattr.cli import methods_text, options, output
 from jaxattr.cli.explain import METHODS
+from jaxattr.cli.records import model_name
 
 if TYPE_CHECKING:
     from jaxattr.audit.dataset import Dataset
@@ -137,7 +138,7 @@ def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
         from jaxattr import figures
         from jaxattr.bench.method_figure import draw
 
-        drawn = draw(result, f"model {loaded.name}, seed {given['seed']}")
+        drawn = draw(result, f"model {model_name(loaded)}, seed {given['seed']}")
         output.write(figure, figures.encode(drawn, figure.suffix[1:].lower()))
         options.note(f"Figure: {figure}", quiet=quiet)
 
