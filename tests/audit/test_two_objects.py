@@ -148,8 +148,13 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     assert first.score == first.effect == 0.8
     assert first.extra["boxes"] == [[0, 0, 1, 1], [2, 2, 3, 3]]
     assert "Two objects, one label: ant and bee" in first.title
-    assert "None of 1 images" in first.detail
+    assert "28 images of these classes that the model gets right, 1 with" in first.detail
     assert "Keep it, or give it both labels" in first.action
     assert (second.images, second.score) == ((9,), 0.93)
+    few = make_ledger(tmp_path / "few", rows[:16])
+    save(few, "crops", 1, answered[:1], complete=True)
+    (found,) = two_objects(few)
+    assert "Perhaps two objects" in found.title
+    assert "too few images" in found.detail
     places = crops.quadrants(ledger.receipt.grid)
     assert second.extra["boxes"] == [list(places[1]), list(places[3])]

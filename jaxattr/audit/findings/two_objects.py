@@ -16,6 +16,8 @@ POINTED = 0.5
 """Calibrated probability that a class must have in the crop that the map points at."""
 QUARTERS = 0.9
 """The same in two of the four quarters, of which the best two are chosen."""
+COMPARED = 10
+"""Right images of the two classes, below which it is not known whether these are confused."""
 
 
 class Witnesses(NamedTuple):
@@ -34,7 +36,9 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     with a calibrated probability of `POINTED`; or two quarters of the image are, with `QUARTERS`,
     as the best two of four are chosen. Proven means that, besides, no image with one
     object of the same two classes passes the same test: parts of one class can be taken for
-    another that looks like it. How often one object passes was measured (`docs/audit.md`).
+    another that looks like it. Where the folder holds fewer than `COMPARED` right images of the
+    two classes, that cannot be told, and the finding says "perhaps". How often one object passes
+    was measured (`docs/audit.md`).
     Severity is always `low`: the label is right, as far as it goes. The score is the smaller of the
     two probabilities; nothing without answers of the probe `crops`.
     """
@@ -44,6 +48,11 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     for one in asked:
         if one.question["role"] == "control":
             controls.setdefault(_pair(one), []).append(witnesses(one, grid) is not None)
+    small = ledger.read("label", "prediction")
+    right = np.bincount(
+        small["label"][small["label"] == small["prediction"]],
+        minlength=len(ledger.receipt.labels),
+    )
     names = LabelTable(ledger.receipt.labels)
     candidates = [one for one in asked if one.question["role"] == "candidate"]
     proven = [
@@ -53,7 +62,16 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     ]
     counts = {"candidates": len(candidates), "proven": len(proven)}
     return [
-        _finding(names, one, found, len(controls.get(_pair(one), ())), counts)
+        _finding(
+            names,
+            one,
+            found,
+            {
+                **counts,
+                "controls": len(controls.get(_pair(one), ())),
+                "compared": int(right[sorted(_pair(one))].sum()),
+            },
+        )
         for one, found in proven
     ]
 
@@ -78,21 +96,22 @@ def _pair(one: Answered) -> frozenset[int]:
     return frozenset((one.question["label"], one.question["rival"]))
 
 
-def _finding(
-    names: LabelTable, one: Answered, found: Witnesses, controls: int, counts: dict[str, int]
-) -> Finding:
+def _finding(names: LabelTable, one: Answered, found: Witnesses, counts: dict[str, int]) -> Finding:
     label, rival = one.question["label"], one.question["rival"]
     first, second = names.short(label), names.short(rival)
+    proven = counts["compared"] >= COMPARED
     where = "where the map speaks for it" if found.pointed else "in a quarter of the image"
     compared = (
-        f"None of {controls} images with one object of these classes passes this test."
-        if controls
-        else "The folder has no image with one object of these classes to compare with."
+        f"Of the {counts['compared']:,} images of these classes that the model gets right, "
+        f"{counts['controls']} with the other class for rival were put to the same test, and none "
+        f"passed."
+        if proven
+        else "The folder has too few images of these classes to tell whether one object passes."
     )
     return Finding(
         kind="two_objects",
         severity="low",
-        title=f"Two objects, one label: {first} and {second}",
+        title=f"{'Two' if proven else 'Perhaps two'} objects, one label: {first} and {second}",
         detail=(
             f"Seen alone, one part of the image is recognised as {first} ({found.seen[0]:.0%}) and "
             f"another as {second} ({found.seen[1]:.0%}), each {where}. {compared}"
@@ -105,6 +124,8 @@ def _finding(
         action=(
             f"Keep it, or give it both labels: not an error, even where it is listed as labelled "
             f"{first} and looking like {second}."
+            if proven
+            else "Look at it. If both are there, keep it, or give it both labels."
         ),
         caveat=(
             f"A picture of one thing whose parts look like {first} and like {second} can pass, too."
@@ -114,6 +135,6 @@ def _finding(
             "boxes": [list(box) for box in found.boxes],
             "seen": list(found.seen),
             "pointed": found.pointed,
-            "controls": controls,
+            "certain": proven,
         },
     )
