@@ -41,14 +41,14 @@ LEVELS = {
     "strips": 5,
     "metrics": 4,
     "figures": 4,
-    "audit": 5,
+    "audit": 6,
     "details": 5,
     "guidance": 5,
     "guides": 5,
     "grid": 5,
     "sheets": 5,
-    "bench": 6,
-    "cli": 7,
+    "bench": 7,
+    "cli": 8,
 }
 
 
