@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from jaxattr.audit.findings.mislabelled_image import suspects, suspicion
 from jaxattr.audit.ledger import Receipt, open_ledger, read_ledger
 from jaxattr.audit.posterior import Recipe, fit_posterior, posterior
 from jaxattr.bench import audit, audit_scores, moving, rankings
@@ -232,12 +233,27 @@ def test_the_audit_finds_what_is_planted_and_cleanlab_is_asked_the_right_way(hel
     assert value["audit", "flag_precision"] > 0.85
     assert all(one.sets == 3 for one in scores)
     assert all(one.low <= one.value <= one.high for one in scores)
+    # The rates of the folder say more than an image's own probabilities.
+    assert value["audit", "image_ap"] > value["self-confidence", "image_ap"]
     names = set(rankings.available())
     assert {one.method for one in scores} == names
     for name in names & set(rankings.CLEANLAB):  # were its axes exchanged, it would find nothing
         assert value[name, "pair_ap"] > 0.5
         assert value[name, "image_ap"] > 0.5
     assert ("confusion counts", "power") not in value
+
+
+def test_an_image_of_a_class_that_the_folder_lacks_comes_first(held):
+    label = held.label.copy()
+    strange = int(np.flatnonzero(label == 7)[0])
+    label[strange] = 3
+    given = held.move(label).pick(np.flatnonzero(label != 7))
+    position = int(np.flatnonzero(given.columns["index"] == held.columns["index"][strange])[0])
+    seen, first = suspicion(given), suspects(given)[0]
+    assert seen.log_odds.argmax() == first.position == position
+    assert first.rival == 7
+    assert first.known != 7
+    assert seen.outside[position] > 0.5
 
 
 def test_clean_sets_raise_no_alarm(held):
