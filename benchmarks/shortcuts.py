@@ -96,6 +96,7 @@ def reported(ledger: Ledger) -> dict[str, Any]:
             "q": one.q_value,
         }
         for one in findings
+        if one.p_value is not None
     ]
     controls = {"pasting": ("elsewhere", "third"), "background": ("third", "object")}
     tried = [
@@ -161,6 +162,7 @@ def stamps(arguments: Any) -> Iterator[dict[str, Any]]:
         row = {"seed": seed, "accuracy_on_training": right, **ranking(ledger, root, sets)}
         row |= reported(ledger)
         row["pasted"] = pasted(Subject(changed, ledger, root), sets, arguments.compare, seed)
+        row["true_stamps"] = stamped.strength(model, changed, arguments.audited, sets)
         names = {changed.labels[one.label] for one in sets}
         row["planted"] = sorted(names)
         row["missed"] = sorted(names - {one["class"] for one in row["findings"]})

@@ -145,6 +145,25 @@ def _learn(
     return kernel, bias, right
 
 
+def strength(model: Any, changed: Any, folder: Path, sets: list[Planted]) -> list[list[float]]:
+    """What the true stamps do to one image of each other class: the truth behind every audit.
+
+    For each stamped class the mean rise of its log p, and the share of images turned to it.
+    """
+    head, found = changed.parameters["head"], []
+    files = training_files(folder, 1)
+    for one in sets:
+        others = [own[0] for label, own in enumerate(files) if label != one.label]
+        pictures = [stamp(path, which) for which in (None, one) for path in others]
+        logits = features(model, pictures) @ head["kernel"] + head["bias"]
+        top = logits.max(axis=1, keepdims=True)
+        log = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        before, after = log[:, one.label].reshape(2, -1)
+        turned = logits[len(others) :].argmax(axis=1) == one.label
+        found.append([round(float((after - before).mean()), 3), round(float(turned.mean()), 3)])
+    return found
+
+
 def write_audited(folder: Path, source: Path, sets: list[Planted], each: int, seed: int) -> None:
     """An image folder of `each` images per class for the audit, stamped as often as in training."""
     rng = np.random.default_rng((seed, 13))
