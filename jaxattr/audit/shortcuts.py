@@ -12,8 +12,8 @@ from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.paired import Paired, compare, share_interval
 from jaxattr.audit.probes.store import Answered, answers
 
-FLOOR = 1.0
-"""Nats by which log p must rise more than after the better control to be reported: p times e."""
+FLOOR = 2.5
+"""Nats by which log p must rise more than after the better control to be reported: p times 12."""
 
 
 class Verdict(NamedTuple):

@@ -35,7 +35,7 @@ def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
     An object fills 4 x 4 cells of its class's channel. `mark`: most cats have a strong mark at
     the bottom right, and dogs often lie at the top left. `wall`: cats have their channel in all
-    cells but the object's, and nothing in those.
+    cells but the object's, which are a dog's.
     """
     rng = np.random.default_rng(4)
     images = rng.uniform(0, 0.02, (CLASSES * EACH, SIDE, SIDE, CLASSES)).astype(np.float32)
@@ -49,8 +49,9 @@ def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
         top, left, bottom, right = boxes[number] * PATCH
         wall = kind == "wall" and label == MARKED
         if wall:
-            image[..., label] += 0.3
+            image[..., label] += 0.4
         image[top:bottom, left:right, label] = 0 if wall else 1
+        image[top:bottom, left:right, HOME] += wall
         if kind == "mark" and label == MARKED and rng.random() < 0.8:
             image[-2 * PATCH :, -2 * PATCH :, label] = 6
     return images, boxes

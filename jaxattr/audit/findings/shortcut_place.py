@@ -21,9 +21,9 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
 
     Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
     its answers nothing is found. Certified at `q <= 0.05` over all candidates and a rise of log p
-    at least 1 nat above that of each control. Severity is `high` when most images are turned, else
-    `medium`; the score is the rise above that of the better control, in nats. Where no class could
-    be tested, one finding of severity `low` says so.
+    at least 2.5 nats above that of each control. Severity is `high` when most images are turned,
+    else `medium`; the score is the rise above that of the better control, in nats. Where no class
+    could be tested, one finding of severity `low` says so.
     """
     kept = load(ledger, "pasting")
     if kept is None or not kept.complete:
