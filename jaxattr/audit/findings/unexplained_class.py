@@ -18,6 +18,7 @@ NULL = (
     f"covering the map's highest places takes {USEFUL} more of the class's probability than a "
     "random map does, and than the map of another image of the class"
 )
+NO_GAIN = "covering the map's highest places takes no more than covering by its nulls does"
 
 
 class _Tested(NamedTuple):
@@ -88,11 +89,12 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
     gain = verdict.gains[verdict.least]
     other = MAPS[1 - at]
     what = "maps" if both else f"{MAPS[at]} maps"
-    shown = "no" if one.q_values[at] <= st.LEVEL else "no significant"
+    rejected = one.q_values[at] <= st.LEVEL
+    shown, than = ("no", "no better") if rejected else ("no significant", "not shown to be better")
     return Finding(
         kind="unexplained_class",
         severity="medium" if one.useless else "low",
-        title=f"Do not read the {what} of {name}: they are no better than their nulls",
+        title=f"Do not read the {what} of {name}: they are {than} than their nulls",
         detail=(
             f"Covering the highest places of its {MAPS[at]} maps lowers the probability of {name} "
             f"by {gain.value:+.3f} more than {NULLS[verdict.least]} does, which is {shown} gain "
@@ -104,9 +106,9 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
         effect=gain.value,
         effect_name="probability of the class taken beyond what the nearest null takes",
         interval=gain.interval,
-        p_value=verdict.p_useless,
-        null=NULL,
-        q_value=one.q_values[at],
+        p_value=verdict.p_useless if rejected else verdict.p_better,
+        null=NULL if rejected else NO_GAIN,
+        q_value=one.q_values[at] if rejected else None,
         power=f"{gain.images} images: a gain of {gain.detectable:.2f} is found with 80 % power.",
         action=(
             "Take no place from these maps as evidence."

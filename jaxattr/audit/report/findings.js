@@ -4,6 +4,9 @@ const BATCH = 40;
 const kindName = (kind) => kind.replaceAll('_', ' ');
 const badge = (severity) => h('span', { class: `badge ${severity}` }, severity);
 
+// A share in percent, if its whole interval is one, too; else a plain number.
+const amount = (one) => [one.effect, ...(one.interval || [])].every((value) => value >= 0 && value <= 1) ? percent(one.effect) : figure(one.effect);
+
 function overview() {
   const all = D.overall;
   const ends = all.images ? wilson(all.correct, all.images) : [0, 0];
@@ -58,7 +61,7 @@ function matches(one) {
 function findingRow(rank, one) {
   const link = `#/finding/${rank}`;
   const numbers = [
-    known(one.effect) ? h('span', { title: one.effectName }, one.effect >= 0 && one.effect <= 1 ? percent(one.effect) : figure(one.effect)) : null,
+    known(one.effect) ? h('span', { title: one.effectName }, amount(one)) : null,
     one.interval ? h('span', { class: 'quiet', title: '95 % interval' }, interval(one.interval)) : null,
     known(one.q) ? h('span', { class: 'quiet' }, 'q ', figure(one.q, 2)) : h('span', { class: 'quiet' }, 'ranking only'),
   ];
@@ -143,7 +146,7 @@ function findingPage(rank) {
     h('table', { class: 'facts' },
       one.classes ? fact('Classes', one.classes.slice(0, 20).map((index, i) => [i ? ', ' : '', classLink(index)]), one.classes.length > 20 ? ' …' : '') : null,
       one.classes && one.classes.length === 2 && D.pairs[`${first}/${second}`] ? fact('Pair', pairLink(first, second, `${className(first)} against ${className(second)}`)) : null,
-      known(one.effect) ? fact('Effect', h('b', {}, one.effect >= 0 && one.effect <= 1 ? percent(one.effect) : figure(one.effect)),
+      known(one.effect) ? fact('Effect', h('b', {}, amount(one)),
         one.interval ? ` (95 % interval ${interval(one.interval)})` : '', h('span', { class: 'quiet' }, ` ${one.effectName || ''}`)) : null,
       known(one.p) ? fact('p-value', figure(one.p, 2), one.null ? h('span', { class: 'quiet' }, ` against: ${one.null}`) : '') : null,
       known(one.q) ? fact('q-value', figure(one.q, 2), !known(one.p) && one.null ? h('span', { class: 'quiet' }, ` ${one.null}`) : '') : fact('Test', h('span', { class: 'quiet' }, 'none: ranked by score, without an error rate')),
