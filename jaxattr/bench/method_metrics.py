@@ -135,6 +135,8 @@ def _completeness(
         wanted = np.asarray(_logit(model, jnp.asarray(shard.images), labels), np.float64)
         if metrics.CLAIMS[row.method] == "change":
             wanted = wanted - np.asarray(_logit(model, jnp.asarray(grey), labels), np.float64)
+        elif metrics.CLAIMS[row.method] == "one":
+            wanted = np.ones_like(wanted)
         scores[:, k] = metrics.completeness(maps[:, k], wanted)
     return scores
 

@@ -5,11 +5,11 @@ from jaxtyping import Float
 
 CLAIMS = {
     "integrated_gradients": "change",
-    "lrp": "output",
+    "lrp": "one",
     "attn_lrp": "output",
     "cp_lrp": "output",
 }
-"""Methods whose maps are meant to sum to the loss's change from the mean colour, or to the loss."""
+"""What the maps are meant to sum to: the loss's change from the mean colour, the loss, or 1."""
 
 
 def completeness(
@@ -17,9 +17,10 @@ def completeness(
 ) -> Float[np.ndarray, "*batch"]:
     """How far a map's sum is from what it is meant to sum to: `|Σ S - Δ| / |Δ|`; NaN for `Δ = 0`.
 
-    0 is complete. `Δ` is `f(x) - f(baseline)`, or `f(x)`, see `CLAIMS`; methods that claim neither
-    are not asked. A complete map may still put its evidence anywhere.
-    Costs two forward passes. Source: Sundararajan et al. 2017; `completeness-v1`.
+    0 is complete. `Δ` is `f(x) - f(baseline)`, or `f(x)`, or the 1 that `lrp` starts from, see
+    `CLAIMS`; methods that claim nothing are not asked. A complete map may still put its evidence
+    anywhere. Costs two forward passes. Source: Sundararajan et al. 2017; `completeness-v2`, which
+    asks `lrp` for 1 where the first version asked it for the loss.
     """
     off = np.abs(maps.sum(axis=(-2, -1), dtype=np.float64) - wanted)
     size = np.abs(wanted).astype(np.float64)

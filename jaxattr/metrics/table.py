@@ -77,7 +77,7 @@ _ROWS = (
     ("mprt-v1", "randomisation", "mean rank correlation with the maps of the model with its "
      "parameters drawn anew, from the head downwards", "lower", "(L+2)M", False,
      "Adebayo et al. 2018", "an explanation from noise, which passes"),
-    ("completeness-v1", "axiomatic", "distance of the map's sum from the loss's change, over that "
+    ("completeness-v2", "axiomatic", "distance of the map's sum from the loss's change, over that "
      "change, for methods that promise it", "lower", "2F", False,
      "Sundararajan et al. 2017", "where the evidence lies"),
 )  # fmt: skip

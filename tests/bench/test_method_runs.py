@@ -190,7 +190,7 @@ def test_nulls_of_the_costly_metrics(costly):
     assert pick(costly, "sensitivity", RANDOM, "none").value > 1
     assert 0 < pick(costly, "sensitivity", "complete").value < 2
     # Nothing promises completeness but integrated gradients and LRP.
-    assert all(one.defined == 0 for one in costly.scores if one.metric == "completeness-v1")
+    assert all(one.defined == 0 for one in costly.scores if one.metric == "completeness-v2")
     blob = pick(costly, "gridpg", BLOB, "none")
     assert blob.defined == 0 or blob.value == pytest.approx(0.25)
     positive, negative = (pick(costly, one, "complete").value for one in ("positive", "negative"))
