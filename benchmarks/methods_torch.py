@@ -98,7 +98,8 @@ def cam_peers(folder: Path, side: int) -> dict[str, Peer]:
         return patches.permute(0, 3, 1, 2)
 
     def run(kind: Any, network: nn.Module, pixels: Tensor, classes: Classes) -> np.ndarray:
-        layer: Any = network.network.vit.layers[-1].layernorm_before
+        inner: Any = network.network
+        layer: Any = inner.vit.layers[-1].layernorm_before
         with kind(network, [layer], reshape_transform=reshape) as cam:
             if kind is package.FinerCAM:  # compares with the classes next to the most probable
                 return cam(pixels)

@@ -15,9 +15,12 @@ FACTOR = 10
 
 
 def warning(
-    method: str, loss: str, asked: Sequence[targets.Asked], logits: Sequence[np.ndarray],
-    maps: Sequence[np.ndarray],
-) -> str | None:  # fmt: skip
+    method: str,
+    loss: str,
+    asked: Sequence[targets.Asked],
+    logits: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray] | np.ndarray,
+) -> str | None:
     """One line about the worst map of a method that hands relevance on, or nothing."""
     from jaxattr.relevance import START, gain
 

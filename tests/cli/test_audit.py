@@ -185,7 +185,9 @@ def test_a_full_disk_without_a_disk(run, tmp_path, monkeypatch) -> None:
 def test_limit_classes_and_partial(run, tmp_path) -> None:
     result = run("--output", tmp_path / "out", "--limit", 10, "--seed", 3)
     assert "10 images (PARTIAL: 10 of 155), 5 classes" in result.stdout
-    assert "PARTIAL: 10 of the folder's 155 images" in (tmp_path / "out" / "report.html").read_text()
+    assert (
+        "PARTIAL: 10 of the folder's 155 images" in (tmp_path / "out" / "report.html").read_text()
+    )
     result = run("--output", tmp_path / "two", "--classes", "wolf", "--classes", "2")
     assert "62 images, 2 classes" in result.stdout
 
