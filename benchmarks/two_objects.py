@@ -64,7 +64,7 @@ def main() -> None:
     )
     rows = [look(model, item, arguments.temperature, rng) for item in drawn]
     result = {
-        "model": model.name,
+        "model": Path(model.name).name,
         "images": "drawn scenes" if arguments.images is None else arguments.images.name,
         "seed": arguments.seed,
         "temperature": arguments.temperature,
