@@ -149,7 +149,7 @@ function findingPage(rank) {
       known(one.effect) ? fact('Effect', h('b', {}, amount(one)),
         one.interval ? ` (95 % interval ${interval(one.interval)})` : '', h('span', { class: 'quiet' }, ` ${one.effectName || ''}`)) : null,
       known(one.p) ? fact('p-value', figure(one.p, 2), one.null ? h('span', { class: 'quiet' }, ` against: ${one.null}`) : '') : null,
-      known(one.q) ? fact('q-value', figure(one.q, 2), !known(one.p) && one.null ? h('span', { class: 'quiet' }, ` ${one.null}`) : '') : fact('Test', h('span', { class: 'quiet' }, 'none: ranked by score, without an error rate')),
+      known(one.q) ? fact('q-value', figure(one.q, 2), !known(one.p) && one.null ? h('span', { class: 'quiet' }, ` ${one.null}`) : '') : fact('Test', h('span', { class: 'quiet' }, known(one.p) ? 'of this finding alone, without an error rate over all' : 'none: ranked by score, without an error rate')),
       one.power ? fact('Power', one.power) : null),
     single ? [controls('scale'), panels(single, { listeners: [], at: null }),
       h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image'))] : null,
