@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxattr.audit.gather import default_batch_size
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
@@ -28,7 +29,7 @@ RANDOM = 2
 TESTED = {"complete": "map_label", "positive": "map_positive"}
 """The maps that are tested, and their columns in the ledger."""
 
-_perturb = jax.jit(perturb, static_argnames=("steps", "fill"))
+_perturb = jax.jit(perturb, static_argnames=("steps", "fill", "chunk_size"))
 
 
 def questions(ledger: Ledger) -> list[Question]:
@@ -75,7 +76,9 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
     places = ranks(np.concatenate([np.stack(maps), chance]), ties)[:, 0]
     steps = tuple(int(share * ties.size) for share in SHARES[1:])
     pixels = jnp.asarray(subject.image(image))
-    logits = np.asarray(_perturb(subject.model, pixels, jnp.asarray(places), steps, FILL))
+    every = jnp.asarray(places)
+    seen = _perturb(subject.model, pixels, every, steps, FILL, chunk_size=default_batch_size())
+    logits = np.asarray(seen)
     first = np.broadcast_to(own["logits"], (len(logits), 1, logits.shape[-1]))
     areas = area(np.concatenate([first, logits.astype(np.float32)], axis=1), label).tolist()
     names = [*TESTED, *(f"donor_{name}" for name in TESTED)]

@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxattr.audit import places
-from jaxattr.audit.evidence import glance_batch
 from jaxattr.audit.gather import default_batch_size
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.places import Place
 from jaxattr.audit.probes.store import Question
 from jaxattr.audit.running import log_softmax, lot, unit_maps
+from jaxattr.vit import predict as predict_one
 
 if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject
@@ -35,6 +35,10 @@ DONORS = 12
 """At most; and at most half of the class's images, so that chance does not choose them."""
 _LISTED = 48
 _LOOKED_AT = 1000  # images of a class that donors are chosen from: bounded memory
+
+
+# One image after the other would leave most cores idle: these networks are small.
+_predict = jax.jit(jax.vmap(predict_one, in_axes=(None, 0)))
 
 
 class Window(NamedTuple):
@@ -195,6 +199,6 @@ def predict(subject: Subject, pictures: list[np.ndarray]) -> Float[np.ndarray, "
     for first in range(0, len(pictures), size):
         part = pictures[first : first + size]
         batch = np.stack(part + part[:1] * (size - len(part)))
-        seen = glance_batch(subject.model, jax.numpy.asarray(batch), np.zeros(size, np.int32))
-        found.append(np.asarray(seen.logits, np.float32)[: len(part)])
+        logits = _predict(subject.model, jax.numpy.asarray(batch))
+        found.append(np.asarray(logits, np.float32)[: len(part)])
     return np.concatenate(found)
