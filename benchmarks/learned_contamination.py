@@ -20,7 +20,8 @@ import numpy as np
 
 import jaxattr
 from jaxattr import losses, scenes
-from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR, Excess, excess
+from jaxattr.audit.excess import Excess, excess
+from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
 from jaxattr.audit.ledger import Receipt, read_ledger
 from jaxattr.bench.audit_scores import average_precision
 from jaxattr.bench.labelled import Labelled, hold

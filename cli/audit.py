@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jaxattr.audit.dataset import Dataset
     from jaxattr.audit.finding import Finding
-    from jaxattr.audit.ledger import Ledger
+    from jaxattr.audit.ledger import Ledger, Receipt
     from jaxattr.audit.summary import Summary
     from jaxattr.types import Model
 
@@ -29,6 +29,8 @@ Examples:
   jaxattr audit --images photos/ --labels labels.csv --output reports/photos
   jaxattr audit --images photos/ --classes kite --classes "bald eagle"
   jaxattr audit --images photos/ --limit 500 --fail-on high
+  jaxattr audit --images train/ --output reports/train
+  jaxattr audit --images val/ --training reports/train    leaks, errors learned
 
 IMAGES holds one folder per class (named by index, wnid, label or synonym), or a metadata.csv or
 metadata.jsonl with file_name and label. Killed at any moment, the same command goes on where it
@@ -69,6 +71,12 @@ class BatchSize(click.ParamType):
     help="Folder of the ledger, the findings and the report.",
 )
 @click.option(
+    "--training",
+    type=click.Path(path_type=Path),
+    help="The --output of an audit of the images that the model was trained on, by the same model: "
+    "look for copies of them, and for what it learned from wrong labels there.",
+)
+@click.option(
     "--batch-size",
     type=BatchSize(),
     default="auto",
@@ -104,6 +112,7 @@ def audit(
     limit: int | None,
     seed: int,
     output: Path,
+    training: Path | None,
     batch_size: int | None,
     workers: int | None,
     probes: bool,
@@ -113,6 +122,8 @@ def audit(
 ) -> None:
     """Audit a labelled image folder and write a per-class report."""
     prepare_jax(dtype)
+    from dataclasses import replace
+
     from jaxattr.audit.findings import find
     from jaxattr.audit.gather import gather, make_receipt
     from jaxattr.audit.ledger import open_ledger
@@ -126,7 +137,8 @@ def audit(
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
     receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype)
-    ledger = open_ledger(output, receipt)
+    other = _training(training, receipt, quiet=quiet)
+    ledger = replace(open_ledger(output, receipt), training=other)
     done = receipt.count - images_left(ledger)
     if done:
         note(f"Going on with the ledger in {output}: {done} images are done.", quiet=quiet)
@@ -143,6 +155,17 @@ def audit(
     click.echo(f"\nReport: {report}")
     if _fails(findings, fail_on):
         ctx.exit(1)
+
+
+def _training(folder: Path | None, receipt: Receipt, *, quiet: bool) -> Ledger | None:
+    """The training folder's ledger, refused before any work is done for the other."""
+    from jaxattr.audit.training import read_training
+
+    if folder is None:
+        return None
+    ledger = read_training(folder, receipt)
+    note(f"Training: {ledger.receipt.count} images of {ledger.receipt.images}", quiet=quiet)
+    return ledger
 
 
 def ask_model(model: Model, ledger: Ledger, root: Path, *, quiet: bool) -> None:

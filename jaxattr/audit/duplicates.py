@@ -117,15 +117,18 @@ def correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
 def candidates(
     of: Signatures,
     features: Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some feature"]],
+    first_in: int | None = None,
 ) -> list[tuple[int, int]]:
     """Pairs of different files that may be copies, by position, the most alike hashes first.
 
     Every pair of hashes is compared, in blocks; then the few that are left by their features, which
-    `features` gives for ascending positions.
+    `features` gives for ascending positions. With `first_in` only pairs whose first is one of so
+    many first positions are wanted (a few more may come).
     """
     each = np.flatnonzero((of.file == np.arange(len(of.file))) & of.hash.any(axis=1))
     bits, direction = _packed(of.hash[each]), of.direction[each]
-    starts = range(0, len(each), _ROWS)
+    wanted = len(each) if first_in is None else int(np.searchsorted(each, first_in))
+    starts = range(0, wanted, _ROWS)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         parts = list(pool.map(lambda start: _near(bits, direction, start), starts))
     first, second, apart = np.concatenate([np.zeros((3, 0), np.int64), *parts], axis=1)
@@ -138,16 +141,17 @@ def candidates(
     return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
 
 
-def matches(ledger: Ledger, of: Signatures) -> list[Match]:
+def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list[Match]:
     """Copies: equal files, and candidates whose pixels correlate at least `ALIGNED`.
 
     Pairs that hang together by earlier ones are not looked at again, so a group of n images has
-    n - 1 matches: equal files with their first one, then the most alike hashes first.
+    n - 1 matches: equal files with their first one, then the most alike hashes first. `first_in`
+    as in `candidates`.
     """
     found = [
         Match(file, image, True, 1.0) for image, file in enumerate(of.file.tolist()) if file < image
     ]
-    pairs = candidates(of, lambda positions: _features(ledger, of.image[positions]))
+    pairs = candidates(of, lambda positions: _features(ledger, of.image[positions]), first_in)
     wanted = np.unique(np.array(pairs, np.int64))
     small = ledger.rows(of.image[wanted].tolist(), "thumbnail")
     group = list(range(len(of.image)))

@@ -62,6 +62,7 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
         "count": receipt.count,
         "total": receipt.total,
         "partial": receipt.count < receipt.total,
+        "training": _training(ledger),
         "limits": _limits(ledger, names),
         "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
         "findings": [_entry(one, names, files) for one in findings],
@@ -88,6 +89,14 @@ def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
         }
         writer.writerow([_cell(row[column]) for column in COLUMNS])
     return text.getvalue()
+
+
+def _training(ledger: Ledger) -> dict[str, Any] | None:
+    """The training folder that was compared with, if there was one."""
+    if ledger.training is None:
+        return None
+    names = ("images", "index", "count", "total")
+    return {name: getattr(ledger.training.receipt, name) for name in names}
 
 
 def _limits(ledger: Ledger, names: LabelTable) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,8 @@ class Ledger:
 
     folder: Path
     receipt: Receipt
+    training: Ledger | None = field(default=None, kw_only=True)
+    """Of the images that the model was trained on, fit for it by `training.check_training`."""
 
     def shard(self, number: int) -> Path:
         """The file of one shard."""

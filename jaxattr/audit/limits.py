@@ -20,6 +20,10 @@ STATED = (0.02, 0.05, 0.10)
 SMALL = 0.5
 """A class in which only rates above this could be found is called too small to test."""
 POWER = 0.8
+UNTRAINED = (
+    "no training folder was given: audit the images that the model was trained on, then run this "
+    "again with --training and the --output of that audit"
+)
 _STEPS = 80
 _IMAGES = 500  # of a class, that its power is estimated on
 
@@ -197,15 +201,35 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
     first = of.image[:1].tolist()
     if any(row["map_pair"] is None for row in ledger.rows(first, "map_pair").values()):
         found.append(("places of the evidence", "this ledger was made without maps"))
-    files = (file for shard in ledger.iterate("file") for file in shard["file"])
-    if len({split_of(file) for file in files}) < 2:
-        reason = "the files lie in one split only; audit a folder that holds both"
-        found.append(("copies across splits", reason))
+    found += _not_run_on_training(ledger, of)
     unasked = [name for name in PROBES if not _asked(ledger, name)]
     if unasked:
         names = ", ".join(name.replace("_", " ") for name in unasked)
         reason = "their tests were not put to the model; run without --no-probes"
         found.append((f"what needs the model ({names})", reason))
+    return found
+
+
+def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]:
+    """What needs the folder that the model was trained on, or all of it."""
+    found = []
+    if ledger.training is None:
+        files = (file for shard in ledger.iterate("file") for file in shard["file"])
+        if len({split_of(file) for file in files}) < 2:
+            reason = "the files lie in one split only; audit a folder that holds both"
+            found.append(("copies across splits", reason))
+        what = "copies of training images, nor proof of contamination that the model learned"
+        return [*found, (what, UNTRAINED)]
+    receipt, there = ledger.training.receipt, posterior(ledger.training)
+    if receipt.count < receipt.total:
+        reason = f"its audit was limited to {receipt.count:,} of {receipt.total:,} images"
+        found.append(("copies and wrong labels in a part of the training folder", reason))
+    if not testable(there).any():
+        reason = "the model knows none of the training folder's classes"
+        found.append(("proof of contamination that the model learned", reason))
+    elif missing := len(np.setdiff1d(there.classes, of.classes)):
+        reason = f"this folder lacks {missing:,} of the training folder's classes"
+        found.append(("contamination learned from or into some classes", reason))
     return found
 
 

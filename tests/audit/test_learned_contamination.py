@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxattr.audit.findings.learned_contamination import (
-    LISTED,
-    excess,
-    learned_contamination,
-)
+from jaxattr.audit.excess import excess
+from jaxattr.audit.findings.learned_contamination import LISTED, learned_contamination
 from jaxattr.audit.ledger import Receipt
 from jaxattr.bench.labelled import Labelled
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxattr.audit import duplicates
-from jaxattr.audit.duplicates import Match, Signatures
+from jaxattr.audit.duplicates import Match
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.training import joined
 from jaxattr.labels import LabelTable
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 """Names of folders that are taken for splits."""
+SHOWN = 20
+"""Files of a group that are named."""
+
+
+class _Copy(NamedTuple):
+    """One image of a group."""
+
+    image: int
+    """Index in its own ledger."""
+    file: str
+    label: int
+    training: bool
+    """Whether it lies in the training folder."""
 
 
 def duplicate_image(ledger: Ledger) -> list[Finding]:
@@ -22,16 +39,25 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
     best small shift: measured thresholds, no p-value. Severity is `high` where equal files carry
     different labels (one is wrong, or the picture shows both) or lie in different splits (a leak),
     `medium` where near copies do, and `low` inside one class. Splits are told by folder names of
-    the file's path (`SPLITS`).
+    the file's path (`SPLITS`); a training folder (`ledger.training`) is another split. Groups that
+    lie in it alone are left to its own audit.
     """
-    of = duplicates.signatures(ledger)
-    found = duplicates.matches(ledger, of)
-    members = {one for match in found for one in (match.first, match.second)}
-    rows = ledger.rows([int(of.image[one]) for one in members], "file")
-    files = {one: rows[int(of.image[one])]["file"] for one in members}
+    both, own = joined(ledger), ledger.receipt.count
+    of = duplicates.signatures(both)
+    first = int(np.searchsorted(of.image, own))  # positions of the audited folder come first
+    found = duplicates.matches(both, of, first)
+    together = [
+        group for group in duplicates.groups(found, len(of.image)) if group[0].first < first
+    ]
+    members = {one for group in together for one in _members(group)}
+    rows = both.rows([int(of.image[one]) for one in members], "file")
+    copies = {}
+    for one in members:
+        image, label = int(of.image[one]), int(of.label[one])
+        there = image >= own
+        copies[one] = _Copy(image - own * there, rows[image]["file"], label, there)
     names = LabelTable(ledger.receipt.labels)
-    together = duplicates.groups(found, len(of.image))
-    return [_finding(of, names, files, group) for group in together]
+    return [_finding(names, [copies[one] for one in _members(group)], group) for group in together]
 
 
 def split_of(file: str) -> str:
@@ -40,43 +66,88 @@ def split_of(file: str) -> str:
     return next((part for part in folders if part in SPLITS), "")
 
 
-def _finding(
-    of: Signatures, names: LabelTable, files: dict[int, str], group: list[Match]
-) -> Finding:
-    members = sorted({one for match in group for one in (match.first, match.second)})
-    classes = sorted({int(of.label[one]) for one in members})
-    splits = sorted({split_of(files[one]) for one in members})
+def _members(group: list[Match]) -> list[int]:
+    """Positions, ascending."""
+    return sorted({one for match in group for one in (match.first, match.second)})
+
+
+def _finding(names: LabelTable, members: list[_Copy], group: list[Match]) -> Finding:
+    here = [one for one in members if not one.training]
+    there = [one for one in members if one.training]
+    classes = sorted({one.label for one in members})
+    splits = sorted({split_of(one.file) for one in here})
     exact = all(match.exact for match in group)
     least = min(match.correlation for match in group)
-    across, leak = len(classes) > 1, len(splits) > 1
+    across, leak = len(classes) > 1, len(splits) > 1 or bool(there)
     worst: Severity = "high" if exact else "medium"
-    shown = " and ".join(names.short(one) for one in classes[:3])
-    place = f"labelled {shown}" if across else f"in {shown}"
-    if leak:
-        place += f", in the splits {' and '.join(one or 'none' for one in splits)}"
+    if there:
+        title, seen = _leaked(names, here, there, exact)
+    else:
+        title, seen = _title(names, len(here), classes, splits, exact), ""
+    extra: dict[str, Any] = {
+        "exact": exact,
+        "across_classes": across,
+        "splits": splits,
+        "files": [one.file for one in here[:SHOWN]],
+    }
+    if there:
+        shown = [{"index": one.image, "file": one.file, "label": one.label} for one in there]
+        extra |= {"training": shown[:SHOWN], "training_images": len(there)}
     return Finding(
         kind="duplicate_image",
         severity=worst if across or leak else "low",
-        title=f"{'The same file' if exact else 'Almost the same picture'} {len(members)} times, "
-        f"{place}",
-        detail=_seen(exact, least),
+        title=title,
+        detail=f"{seen}{_tied(exact, least)}",
         classes=tuple(classes),
-        images=tuple(int(of.image[one]) for one in members),
+        images=tuple(one.image for one in here),
         score=2.0 * leak + across + least,
         effect=least,
         effect_name="correlation of pixels, the least that ties the group together",
-        action=_advice(across, leak),
-        caveat=_wrong(exact, across),
-        extra={
-            "exact": exact,
-            "across_classes": across,
-            "splits": splits,
-            "files": [files[one] for one in members[:20]],
-        },
+        action=_advice(across, leak, bool(there)),
+        caveat=_wrong(exact, across, bool(there)),
+        extra=extra,
     )
 
 
-def _seen(exact: bool, least: float) -> str:
+def _title(
+    names: LabelTable, count: int, classes: list[int], splits: list[str], exact: bool
+) -> str:
+    shown = " and ".join(names.short(one) for one in classes[:3])
+    place = f"labelled {shown}" if len(classes) > 1 else f"in {shown}"
+    if len(splits) > 1:
+        place += f", in the splits {' and '.join(one or 'none' for one in splits)}"
+    return f"{'The same file' if exact else 'Almost the same picture'} {count} times, {place}"
+
+
+def _leaked(
+    names: LabelTable, here: list[_Copy], there: list[_Copy], exact: bool
+) -> tuple[str, str]:
+    """Title and first sentence of a group that reaches into the training folder."""
+
+    def called(copies: list[_Copy]) -> str:
+        labels = dict.fromkeys(names.short(one.label) for one in copies)
+        return " and ".join(list(labels)[:3])
+
+    def named(copies: list[_Copy]) -> str:
+        more = f" and {len(copies) - 1:,} more" if len(copies) > 1 else ""
+        return f"{copies[0].file}{more}"
+
+    what = "The same file" if exact else "Almost the same picture"
+    if {one.label for one in here} == {one.label for one in there}:
+        labels = "Both carry" if len(here) == len(there) == 1 else "All carry"
+        labels += f" the label {called(here)}."
+        place = called(here)
+    else:
+        labels = f"The labels disagree: {called(here)} here, {called(there)} there."
+        place = f"labelled {called(here)} here and {called(there)} there"
+    verb = "is a copy" if len(here) == 1 else "are copies"
+    return (
+        f"{what} in the training folder, {place}",
+        f"{named(here)} {verb} of {named(there)} in the training folder. {labels} ",
+    )
+
+
+def _tied(exact: bool, least: float) -> str:
     if exact:
         return "The files are equal, byte by byte."
     return (
@@ -85,7 +156,15 @@ def _seen(exact: bool, least: float) -> str:
     )
 
 
-def _advice(across: bool, leak: bool) -> str:
+def _advice(across: bool, leak: bool, training: bool) -> str:
+    if training:
+        end = (
+            " One of the labels is wrong, or the picture shows both: correct it." if across else ""
+        )
+        return (
+            "Remove it from this folder, or from training and train again: the model has seen it, "
+            f"so what is measured on it is flattered.{end}"
+        )
     if leak:
         return "Remove the copy from one split: accuracy measured on it is flattered."
     if across:
@@ -93,7 +172,9 @@ def _advice(across: bool, leak: bool) -> str:
     return "Keep one: copies count double in training and in every rate."
 
 
-def _wrong(exact: bool, across: bool) -> str:
+def _wrong(exact: bool, across: bool, training: bool) -> str:
+    if exact and training:
+        return "Wrong where the model was trained on another folder than the one given as such."
     if exact and across:
         return "Not an error only where the picture truly shows both classes."
     if exact:

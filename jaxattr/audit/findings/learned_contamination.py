@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from scipy import sparse, special
+from scipy import stats
 
+from jaxattr.audit import statistics as st
+from jaxattr.audit.excess import excess, model_probabilities
 from jaxattr.audit.finding import Finding
-from jaxattr.audit.findings.contaminated_pair import testable
+from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import KEPT, Posterior, once, posterior
+from jaxattr.audit.posterior import Posterior, once, posterior
 from jaxattr.labels import LabelTable
 
 LISTED = 5
-"""Pairs listed at most."""
+"""Pairs at most that are only ranked."""
 Z_FLOOR = 3.0
 """Excess in standard errors of a model that is calibrated for the two classes."""
 EXCESS_FLOOR = 0.02
@@ -23,74 +24,102 @@ EXCESS_FLOOR = 0.02
 SHOWN = 12
 _READ = 1024
 
+NULL = (
+    "the training folder holds no such images, or the labels here are drawn from the model's own "
+    "probabilities (the larger value of the two tests)"
+)
 ACTION = (
-    "Audit the folder that the model was trained on with `jaxattr audit`: only there can this be "
-    "certified. Then train again without the wrong labels."
+    "Audit the folder that the model was trained on, with this model, and give that audit as "
+    "--training: only there can this be certified. Then train again without the wrong labels."
+)
+CORRECT = (
+    "Correct these labels in the training folder (its own audit lists all of them, and says what "
+    "to look at first), then train again."
+)
+LOOK = (
+    "Look at these images: without wrong labels to blame in training, two classes that are alike "
+    "or a part that they share is the likelier reason."
 )
 CAVEAT = (
     "Wrong where the two classes look alike and the model is honestly unsure, or where the model "
-    "fails for another reason, such as a shortcut that the source class lacks. Ranked, not "
-    "certified: there is no q-value."
+    "fails for another reason, such as a shortcut that the source class lacks."
+)
+RANKED = " Ranked, not certified: there is no q-value."
+CERTIFIED = (
+    " Wrong, too, where the model was trained on other images than the training folder that was "
+    "given."
 )
 
 
-class Excess(NamedTuple):
-    """Probability that the model gives to a and the labels do not bear out, `[a, b]`."""
+class Learned(NamedTuple):
+    """A pair that the training folder holds, and whether the model learned it."""
 
-    rate: Float[np.ndarray, "class class"]
-    """Per image labelled b."""
-    z: Float[np.ndarray, "class class"]
-    """In standard errors."""
+    label: int
+    source: int
+    """Positions in the audited posterior's `classes`."""
+    pair: Pair
+    """As it was accepted in the training folder; positions in that posterior."""
+    p_value: float
+    """Of no excess in the audited folder, one-sided."""
+    q_value: float
+    """Over the pairs that the training folder holds."""
+    certified: bool
 
 
 def learned_contamination(ledger: Ledger) -> list[Finding]:
-    """Pairs a ← b whose images of b the model gives in part to a, worst first, at most five.
+    """Pairs a ← b whose images of b the model gives in part to a, worst first.
 
-    Ranked by `excess` per image of b; listed from an excess of 2 % and three standard errors on,
-    which posterior-drawn twins and clean models reach as `docs/audit.md` says. The model's own
-    probabilities are used: a temperature would sharpen away what is looked for. No map took part:
-    none ranked such pairs better.
+    Certified (`learned`) are those that the training folder holds (`ledger.training`) and that the
+    model's excess here confirms: severity `high`. Others are ranked by `excess` per image of b, at
+    most five, from an excess of 2 % and three standard errors on, which posterior-drawn twins and
+    clean models reach as `docs/audit.md` says: `medium`. The model's own probabilities are used: a
+    temperature would sharpen away what is looked for. No map took part: none ranked such pairs
+    better.
     """
     of, found = posterior(ledger), excess(ledger)
+    certified = [(one.label, one.source) for one in learned(ledger) if one.certified]
     known = testable(of)
     listed = known[:, None] & known & (found.z >= Z_FLOOR) & (found.rate >= EXCESS_FLOOR)
+    for pair in certified:
+        listed[pair] = False
     pairs = np.argwhere(listed)
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -found.rate[listed]))
-    names = LabelTable(ledger.receipt.labels)
-    chosen = [(int(a), int(b)) for a, b in pairs[order[:LISTED]]]
-    images = _strongest(ledger, of, chosen)
-    return [_finding(of, found, names, pair, images[pair], len(pairs)) for pair in chosen]
+    ranked = [(int(a), int(b)) for a, b in pairs[order[:LISTED]]]
+    certified.sort(key=lambda pair: (-found.rate[pair], pair))
+    images = _strongest(ledger, of, certified + ranked)
+    return [_certified(ledger, pair, images[pair]) for pair in certified] + [
+        _ranked(ledger, pair, images[pair], len(pairs)) for pair in ranked
+    ]
 
 
 @once
-def excess(ledger: Ledger) -> Excess:
-    """`Σ_x p_b(x) (p_a(x) - 1[label is a])` of every pair, over all images.
+def learned(ledger: Ledger) -> tuple[Learned, ...]:
+    """The pairs that the training folder holds, each tested in the audited one; none without it.
 
-    p is the model's softmax over the classes present, at temperature 1; what is left out of the 20
-    best counts as zero. Were the labels drawn from p, its mean were 0 and its variance
-    `Σ p_b² p_a (1 - p_a)`: `rate` is the sum over the number of images labelled b, `z` the sum over
-    its standard deviation. An image of a that carries the label b counts little, for its p_b is
-    small, and one of b that carries the label a counts against the pair.
+    First step: the pairs that `contaminated_pair` accepts there, q <= 0.05 over all of its ordered
+    pairs. Second: `excess` here, one-sided, `p = P(Z > z)`, Benjamini-Hochberg over the pairs of
+    the first step whose classes the audited folder has, and no others. Certified from q <= 0.05
+    and an excess of 1 % on. A class that fails the gate here counts among the tests, with p = 1.
     """
-    of = posterior(ledger)
-    classes, start = len(of.classes), 0
-    total, variance = np.zeros((2, classes, classes))
-    for shard in ledger.iterate("logits", rows=_READ) if classes else ():
-        p = _probabilities(shard["logits"], of)
-        rows, label = np.arange(len(p)), of.label[start : start + len(p)]
-        least = np.partition(p, -min(KEPT, classes), axis=1)[:, -min(KEPT, classes), None]
-        kept = sparse.csr_array(np.where(p >= least, p, 0.0))
-        given = sparse.csr_array((np.ones(len(p)), (rows, label)), shape=p.shape)
-        total += ((kept - given).T @ kept).toarray()
-        variance += ((kept - kept * kept).T @ (kept * kept)).toarray()
-        start += len(p)
-    np.fill_diagonal(total, 0.0)
-    z = total / np.sqrt(np.maximum(variance, 1e-12))
-    return Excess(total / np.maximum(of.counts, 1), z)
-
-
-def _probabilities(logits: np.ndarray, of: Posterior) -> np.ndarray:
-    return special.softmax(logits[:, of.classes].astype(np.float64), axis=1)
+    if ledger.training is None:
+        return ()
+    of, found, there = posterior(ledger), excess(ledger), posterior(ledger.training)
+    place = {int(class_): at for at, class_ in enumerate(of.classes)}
+    known = testable(of)
+    pairs = []
+    for pair in pair_tests(ledger.training).accepted:
+        at = tuple(place.get(int(there.classes[one]), -1) for one in (pair.label, pair.source))
+        if min(at) >= 0:
+            pairs.append((at[0], at[1], pair))
+    p = np.array(
+        [stats.norm.sf(found.z[a, b]) if known[a] and known[b] else 1.0 for a, b, _ in pairs]
+    )
+    q = st.q_values(p, len(pairs))
+    tests = []
+    for (a, b, pair), one, two in zip(pairs, p.tolist(), q.tolist(), strict=True):
+        certified = two <= st.LEVEL and bool(found.rate[a, b] >= st.FLOOR)
+        tests.append(Learned(a, b, pair, one, two, certified))
+    return tuple(tests)
 
 
 def _strongest(
@@ -102,7 +131,7 @@ def _strongest(
     towards, start = {pair: np.zeros(int(of.counts[pair[1]])) for pair in pairs}, 0
     members = {pair: np.flatnonzero(of.label == pair[1]) for pair in pairs}
     for shard in ledger.iterate("logits", rows=_READ):
-        p = _probabilities(shard["logits"], of)
+        p = model_probabilities(shard["logits"], of)
         for pair, positions in members.items():
             here = (positions >= start) & (positions < start + len(p))
             towards[pair][here] = p[positions[here] - start, pair[0]]
@@ -114,39 +143,141 @@ def _strongest(
     return result
 
 
-def _finding(
-    of: Posterior,
-    found: Excess,
-    names: LabelTable,
-    pair: tuple[int, int],
-    strongest: tuple[list[int], float],
-    listed: int,
-) -> Finding:
-    label, source = (int(of.classes[one]) for one in pair)
+_Images = tuple[list[int], float]
+
+
+def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Finding:
+    """The finding of a pair that both folders bear out."""
+    assert ledger.training is not None
+    found, names = excess(ledger), LabelTable(ledger.receipt.labels)
+    of = posterior(ledger)
+    label, source = (int(of.classes[class_]) for class_ in pair)
     first, second = names.short(label), names.short(source)
-    rate, z, (images, mean) = float(found.rate[pair]), float(found.z[pair]), strongest
+    rate, z = float(found.rate[pair]), float(found.z[pair])
+    error = rate / z
+    ends = max(rate - 1.96 * error, 0.0), min(rate + 1.96 * error, 1.0)
+    tests = learned(ledger)
+    (one,) = (it for it in tests if (it.label, it.source) == pair)
+    held, (low, high) = one.pair, one.pair.interval
+    level = st.LEVEL * sum(it.certified for it in tests) / len(tests)
+    reach = float(stats.norm.isf(level) + stats.norm.ppf(0.8))
+    finding = _seen(of, pair, names, strongest, rate)
+    return finding._replace(
+        severity="high",
+        title=f"The model has learned {first} from images of {second}",
+        detail=(
+            f"The training folder holds {held.rate:.1%} of the images of {second} under {first} "
+            f"(95 % interval {low:.1%} to {high:.1%}, q = {_small(held.q_value)}; "
+            f"{len(held.members):,} found), and the model passes it on: {finding.detail} (95 % "
+            f"interval {ends[0]:.1%} to {ends[1]:.1%}, q = {_small(one.q_value)})."
+        ),
+        interval=ends,
+        p_value=max(held.p_value, one.p_value),
+        null=NULL,
+        q_value=max(held.q_value, one.q_value),
+        power=(
+            f"With {int(of.counts[pair[1]]):,} images of {second} an excess of about "
+            f"{reach * error:.1%} is found with 80 % power."
+        ),
+        action=CORRECT,
+        caveat=CAVEAT + CERTIFIED,
+        extra={
+            "certified": True,
+            "z": z,
+            **finding.extra,
+            "reverse_excess": float(found.rate[pair[::-1]]),
+            "excess_p": one.p_value,
+            "excess_q": one.q_value,
+            "pairs_tested": len(tests),
+            "training_rate": held.rate,
+            "training_interval": held.interval,
+            "training_q": held.q_value,
+            "training": _flagged(ledger.training, held, label),
+            "training_images": len(held.members),
+        },
+    )
+
+
+def _ranked(ledger: Ledger, pair: tuple[int, int], strongest: _Images, listed: int) -> Finding:
+    """The finding of a pair that the training folder, if there is one, does not bear out."""
+    of, found, names = posterior(ledger), excess(ledger), LabelTable(ledger.receipt.labels)
+    rate, z = float(found.rate[pair]), float(found.z[pair])
+    first, second = (names.short(int(of.classes[class_])) for class_ in pair)
+    finding = _seen(of, pair, names, strongest, rate)
+    detail = f"{finding.detail} ({z:.1f} standard errors). "
+    if ledger.training is None:
+        detail += (
+            f"So looks a model that learned {first} from a folder with images of {second} in it. "
+        )
+    return finding._replace(
+        title=f"The model sees {first} in images of {second}",
+        detail=detail[:1].upper() + detail[1:] + _standing(ledger, pair, first, second),
+        action=ACTION if ledger.training is None else LOOK,
+        caveat=CAVEAT + RANKED,
+        extra={
+            "certified": False,
+            "z": z,
+            **finding.extra,
+            "reverse_excess": float(found.rate[pair[::-1]]),
+            "of": listed,
+        },
+    )
+
+
+def _standing(ledger: Ledger, pair: tuple[int, int], first: str, second: str) -> str:
+    """Why a pair is only ranked."""
+    if ledger.training is None:
+        return "Ranked, not certified."
+    for one in learned(ledger):
+        if (one.label, one.source) == pair:
+            return (
+                f"The training folder holds {one.pair.rate:.1%} of the images of {second} under "
+                f"{first} (q = {_small(one.pair.q_value)}), but the excess here is not certain "
+                f"among the {len(learned(ledger)):,} pairs tested (q = {_small(one.q_value)})."
+            )
+    of, there = posterior(ledger), posterior(ledger.training)
+    at = [np.flatnonzero(there.classes == of.classes[class_]) for class_ in pair]
+    if not all(map(len, at)):
+        return "Ranked, not certified: the training folder does not hold both classes."
+    p = float(pair_tests(ledger.training).p_value[int(at[0][0]), int(at[1][0])])
+    return (
+        f"Ranked, not certified: the training folder does not bear it out at this sample size "
+        f"(wrong labels of this kind there: p = {_small(p)}, before correction)."
+    )
+
+
+def _seen(
+    of: Posterior, pair: tuple[int, int], names: LabelTable, strongest: _Images, rate: float
+) -> Finding:
+    """What both kinds of findings say alike; the sentence is not ended."""
+    label, source = (int(of.classes[class_]) for class_ in pair)
+    images, mean = strongest
+    count = int(of.counts[pair[1]])
     return Finding(
         kind="learned_contamination",
         severity="medium",
-        title=f"The model sees {first} in images of {second}",
+        title="",
         detail=(
-            f"On the {int(of.counts[pair[1]]):,} images labelled {second} it gives {first} a "
-            f"probability of {mean:.1%} on average; {rate:.1%} per image is more than the labels "
-            f"bear out ({z:.1f} standard errors). So looks a model that learned {first} from a "
-            f"folder with images of {second} in it. Ranked, not certified."
+            f"on the {count:,} images labelled {names.short(source)} in this folder it gives "
+            f"{names.short(label)} a probability of {mean:.1%} on average; {rate:.1%} per image is "
+            f"more than the labels bear out"
         ),
         classes=(label, source),
         images=tuple(images),
         score=rate,
         effect=rate,
         effect_name="probability per image of the source class beyond what the labels bear out",
-        action=ACTION,
-        caveat=CAVEAT,
-        extra={
-            "z": z,
-            "mean_probability": mean,
-            "reverse_excess": float(found.rate[pair[::-1]]),
-            "source_images": int(of.counts[pair[1]]),
-            "of": listed,
-        },
+        extra={"mean_probability": mean, "source_images": count},
     )
+
+
+def _flagged(training: Ledger, pair: Pair, label: int) -> list[dict[str, Any]]:
+    """Images of the training folder that carry the wrong label, surest first."""
+    images = posterior(training).image[list(pair.members[:SHOWN])].tolist()
+    rows = training.rows(images, "file")
+    return [{"index": one, "file": rows[one]["file"], "label": label} for one in images]
+
+
+def _small(value: float) -> str:
+    """A p- or q-value in two digits."""
+    return f"{value:.2g}" if value >= 1e-99 else "1e-99"
