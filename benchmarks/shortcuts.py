@@ -199,10 +199,11 @@ def _scan(base: places.Scan, value: np.ndarray, label: np.ndarray) -> places.Sca
     """Maps count from above; colours, which have no sign, from both sides and by channel."""
     own = [value[label == one] for one in base.classes]
     mean = np.stack([one.mean(axis=0) for one in own])
-    error = np.stack([one.std(axis=0, ddof=1) / np.sqrt(len(one)) for one in own])
+    variance = np.stack([one.var(axis=0, ddof=1) for one in own])
+    counts = np.array([len(one) for one in own])
     sides = (1, -1) if value.shape[2] > 1 else (1,)
     parts = [
-        sign * places.compare(mean[..., channel], error[..., channel])
+        sign * places.compare(mean[..., channel], variance[..., channel], counts)
         for channel in range(value.shape[2])
         for sign in sides
     ]

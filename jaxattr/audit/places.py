@@ -95,7 +95,7 @@ def scan(ledger: Ledger) -> Scan:
     n = counts[classes][:, None]
     mean = sums[classes] / n
     variance = np.maximum(squares[classes] / n - mean**2, 0) * n / (n - 1)
-    statistic = compare(mean, np.sqrt(variance / n))
+    statistic = compare(mean, variance, counts[classes])
     inner, outer = (mean[:, :-1], statistic[:, :-1]), (mean[:, -1], statistic[:, -1])
     every = np.array(sorted(present), int)
     known = _known(ledger, classes) if len(classes) >= CLASSES else np.zeros(len(classes), bool)
@@ -118,19 +118,23 @@ def border(grid: tuple[int, int]) -> Bool[np.ndarray, " cell"]:
 
 
 def compare(
-    mean: Float[np.ndarray, "class cell"], error: Float[np.ndarray, "class cell"]
+    mean: Float[np.ndarray, "class cell"],
+    variance: Float[np.ndarray, "class cell"],
+    counts: Int[np.ndarray, "class"],
 ) -> Float[np.ndarray, "class cell"]:
     """How far a class's mean lies above those of the others, cell by cell.
 
     `(mean - median) / sqrt(error^2 + MAD^2)`: the median and the median absolute deviation are
-    over classes, `error` is the standard error of the class's mean. The deviation between classes
-    keeps natural differences from growing with the images.
+    over classes, and `error^2 = (variance + mean variance of all classes) / 2 / count`. A class's
+    own variance alone would punish a mark that only some of its images carry. The deviation
+    between classes keeps natural differences from growing with the images.
     """
     if not len(mean):
         return np.zeros_like(mean)
     middle = np.median(mean, axis=0)
     deviation = np.median(np.abs(mean - middle), axis=0)
-    spread = np.sqrt(error**2 + deviation**2)
+    error = (variance + variance.mean(axis=0)) / (2 * counts[:, None])
+    spread = np.sqrt(error + deviation**2)
     return np.divide(mean - middle, spread, out=np.zeros_like(mean), where=spread > 0)
 
 
