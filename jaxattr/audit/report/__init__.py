@@ -29,6 +29,7 @@ _SCRIPTS = (
 _STYLES = ("page.css", "parts.css")
 # Shares of the budget that findings, classes and pairs may take; image pages get what is left.
 _FINDINGS, _CLASSES, _PAIRS = 0.25, 0.25, 0.15
+_PHOTO = 4000
 _COLUMNS = ("file", "label", "prediction", "rival", "logits", "sha256", "thumbnail", *MAPS)
 
 
@@ -59,6 +60,7 @@ def render(
     )
     return environment.get_template("page.html").render(
         receipt=ledger.receipt,
+        training=ledger.training and ledger.training.receipt,
         partial=partial_sentence(ledger),
         data=data,
         script=script,
@@ -122,11 +124,22 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
 def _findings(ledger: Ledger, findings: Sequence[Finding], budget: int) -> selection.Taken:
     wanted = [index for one in findings for index in one.images[: records.EVIDENCE]]
     file_of = {index: row["file"] for index, row in ledger.rows(wanted, "file").items()}
+    photos = _training_photos(ledger, findings, budget)
     entries = (
-        (str(rank), records.dumps(records.finding(one, file_of)))
+        (str(rank), records.dumps(records.finding(one, file_of, photos)))
         for rank, one in enumerate(findings, 1)
     )
     return selection.take(entries, len(findings), budget)
+
+
+def _training_photos(ledger: Ledger, findings: Sequence[Finding], budget: int) -> dict[int, bytes]:
+    """Photos of the training folder for the first findings: at most a fifth of the budget."""
+    if ledger.training is None:
+        return {}
+    wanted = [image["index"] for one in findings for image in records.training_images(one)]
+    wanted = list(dict.fromkeys(wanted))[: max(budget, 0) // (5 * _PHOTO)]
+    rows = ledger.training.rows(wanted, "thumbnail")
+    return {index: row["thumbnail"] or b"" for index, row in rows.items()}
 
 
 def _images(ledger: Ledger, order: list[int], budget: int) -> Iterator[tuple[str, str]]:

@@ -74,14 +74,15 @@ function findingRow(rank, one) {
     evidence(rank, one));
 }
 
-// One image: its photo and its pair map, and the finding's own page. Several: the first photos.
+// One image: its photo, its pair map or its copy in training, and the finding's own page. Several:
+// the first photos.
 function evidence(rank, one) {
   const images = one.images || [], image = images.length === 1 && imageOf(images[0]);
   if (!image) return thumbnails(images, `finding/${rank}`, 4);
   const map = mapOf(image, 'pair'), words = meaning('pair', image.label, image.rival);
   return h('a', { class: 'thumbnails', href: `#/finding/${rank}`, title: image.file, 'aria-label': `Finding ${rank}` },
     h('img', { src: photoUrl(image.photo), alt: '', width: 56, height: 56 }),
-    mapCanvas(map, { photo: image.photo, size: 56, limit: () => map.limit, words, alone: true }));
+    one.training ? trainingPhoto(one.training[0], 56) : mapCanvas(map, { photo: image.photo, size: 56, limit: () => map.limit, words, alone: true }));
 }
 
 function select(name, title, options, change) {
@@ -152,10 +153,10 @@ function findingPage(rank) {
       known(one.q) ? fact('q-value', figure(one.q, 2), !known(one.p) && one.null ? h('span', { class: 'quiet' }, ` ${one.null}`) : '') : fact('Test', h('span', { class: 'quiet' }, known(one.p) ? 'of this finding alone, without an error rate over all' : 'none: ranked by score, without an error rate')),
       one.power ? fact('Power', one.power) : null),
     single ? [controls('scale'), panels(single, { listeners: [], at: null }),
-      h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image'))] : null,
+      h('p', { class: 'sub' }, fileName(single.file), ' ', copyButton(one.files), ' ', h('a', { href: `#/image/${single.index}?from=finding/${rank}` }, 'all about this image')), trainingStrip(one)] : null,
     images.length && !single ? [controls(), h('h2', {}, 'Evidence ', h('small', {}, `${plural(one.imageCount, 'image')}, strongest first`)),
       omittedNote(images.length, one.imageCount, 'images'),
-      legend(images), strip(images, { from: `finding/${rank}` }),
+      legend(images), strip(images, { from: `finding/${rank}` }), trainingStrip(one),
       h('h2', {}, 'Files'), h('div', { class: 'files' }, copyButton(one.files), h('ol', {}, one.files.map((file) => h('li', {}, fileName(file)))))] : null,
   ];
 }

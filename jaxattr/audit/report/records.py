@@ -21,6 +21,7 @@ CONFUSIONS = 12
 EVIDENCE = 48
 SKIPPED = 200
 CLASSES = 100
+TRAINING = 6
 
 
 def dumps(value: Any) -> str:
@@ -87,8 +88,12 @@ def limits(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def finding(one: Finding, files: dict[int, str]) -> dict[str, Any]:
-    """One finding, with the file names of its first images."""
+def finding(one: Finding, files: dict[int, str], photos: dict[int, bytes]) -> dict[str, Any]:
+    """One finding, with the file names of its first images.
+
+    Images of the training folder come as [file, label, photo]; `photos` holds those there is room
+    for.
+    """
     images = one.images[:EVIDENCE]
     record = {
         "kind": one.kind,
@@ -110,8 +115,18 @@ def finding(one: Finding, files: dict[int, str]) -> dict[str, Any]:
         "q": number(one.q_value),
         "power": one.power,
         "box": _box(one),
+        "training": [
+            [image["file"], image["label"], _base64(photos.get(image["index"], b""))]
+            for image in training_images(one)
+        ],
+        "trainingCount": one.extra.get("training_images"),
     }
     return {name: value for name, value in record.items() if value not in (None, "", [])}
+
+
+def training_images(one: Finding) -> list[dict[str, Any]]:
+    """The images of the training folder that the page shows for a finding: index, file, label."""
+    return one.extra.get("training", [])[:TRAINING]
 
 
 def class_(one: ClassSummary) -> dict[str, Any]:

@@ -69,3 +69,16 @@ function pairStrips(label, rival, record) {
     part('Most suspicious', 'smallest margin; photo above, pair map below', record.suspicious),
     part('Most typical', 'clear, and closest to the mean pair map', record.typical));
 }
+
+// Images of the training folder: they have no page here, only a photo, a label and a file name.
+const trainingPhoto = ([file, label, photo], size) => photo
+  ? h('img', { src: photoUrl(photo), alt: `Training image, labelled ${className(label)}`, title: file, width: size, height: size })
+  : h('span', { class: 'blank', title: file });
+
+function trainingStrip(one) {
+  if (!one.training) return null;
+  const [shown, total] = [one.training.length, one.trainingCount];
+  return [h('h2', {}, 'In the training folder ', h('small', {}, plural(total, 'image'))), omittedNote(shown, total, 'images'),
+    h('div', { class: 'strip training' }, one.training.map((entry) => h('figure', { class: 'tile' }, trainingPhoto(entry, 112),
+      h('figcaption', {}, h('span', { class: 'line' }, 'labelled ', h('bdi', {}, className(entry[1]))), fileName(entry[0])))))];
+}
