@@ -20,7 +20,7 @@ KINDS = (
     *("as given", "twin", "permuted", "random head"),
 )
 METHODS = (
-    *("audit", "no discriminant", "no reweighting", "no logits"),
+    *("audit", "one view", "no discriminant", "no reweighting", "no logits"),
     *("no label noise", "no calibration"),
     *("confusion counts", "summed margin", "self-confidence"),
     *("cleanlab", "cleanlab, our posterior"),
@@ -155,7 +155,7 @@ def audit(model: str, revision: str | None, dtype: str, **given: Any) -> None:
 
 
 def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
-    """Logits and features of all images: one forward pass each, from an earlier call or now."""
+    """Logits and features of all images: three forward passes each, from an earlier call or now."""
     from jaxattr.audit.dataset import index
     from jaxattr.audit.gather import gather, make_receipt
     from jaxattr.audit.ledger import open_ledger

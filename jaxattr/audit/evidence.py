@@ -11,6 +11,7 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
+from jaxattr.audit.views import views
 from jaxattr.gradients import over_images, readout, to_map, walk_back
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.rollout import CORRECTIONS
@@ -23,6 +24,9 @@ class Evidence(NamedTuple):
 
     logits: Logits
     feature: Float[Array, "hidden"]
+    mean_logits: Logits
+    """Over the image and its `views`, as `mean_feature`."""
+    mean_feature: Float[Array, "hidden"]
     rival: Int[Array, ""]
     map_label: Map
     map_rival: Map
@@ -35,16 +39,17 @@ def evidence(model: Model, image: Image, label: Int[Array, ""]) -> Evidence:
 
     The rival is the class with the highest logit but the label: the prediction, where that is
     another class. One forward pass and one backward pass over three losses (label, rival, label
-    minus rival) give three complete maps and the positive map of the label.
+    minus rival) give three complete maps and the positive map of the label; a forward pass a view
+    gives the means.
     """
     which = jnp.arange(3)
     walk = jax.vmap(partial(_explain, model, image, label))(which)
     complete, positive = walk.state
     # Logits and features do not depend on the loss: all three lanes hold the same.
-    logits, features = walk.logits[0], walk.features[0]
+    logits, feature = walk.logits[0], at_least_float32(walk.features[0].mean(axis=0))
     maps = [to_map(model.config, row) for row in (*complete, positive[0])]
-    feature = at_least_float32(features.mean(axis=0))
-    return Evidence(logits, feature, strongest_rival(logits, label), *maps)
+    means = _means(model, image, logits, feature)
+    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps)
 
 
 @jax.jit
@@ -60,19 +65,17 @@ class Glance(NamedTuple):
 
     logits: Logits
     feature: Float[Array, "hidden"]
+    mean_logits: Logits
+    mean_feature: Float[Array, "hidden"]
     rival: Int[Array, ""]
 
 
 def glance(model: Model, image: Image, label: Int[Array, ""]) -> Glance:
-    """`evidence` without maps: one forward pass."""
+    """`evidence` without maps: one forward pass, and one a view."""
     check_image(model.config, image)
-    x = apply(model, ViT.embed, image)
-    for layer in range(model.config.layers):
-        x, _ = apply_block(model, layer, x, queries=read_queries(model.config, layer))
-    features = apply(model, ViT.features, x)
-    logits = apply(model, ViT.classify, features)
-    feature = at_least_float32(features.mean(axis=0))
-    return Glance(logits, feature, strongest_rival(logits, label))
+    logits, feature = _seen(model, image)
+    means = _means(model, image, logits, feature)
+    return Glance(logits, feature, *means, strongest_rival(logits, label))
 
 
 @jax.jit
@@ -87,6 +90,23 @@ def strongest_rival(logits: Logits, label: Int[Array, ""]) -> Int[Array, ""]:
     """The class with the highest logit among all but `label`."""
     others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
     return jnp.argmax(others).astype(jnp.int32)
+
+
+def _seen(model: Model, image: Array) -> tuple[Array, Array]:
+    """Logits and feature of one forward pass."""
+    x = apply(model, ViT.embed, image)
+    for layer in range(model.config.layers):
+        x, _ = apply_block(model, layer, x, queries=read_queries(model.config, layer))
+    features = apply(model, ViT.features, x)
+    return apply(model, ViT.classify, features), at_least_float32(features.mean(axis=0))
+
+
+def _means(model: Model, image: Array, logits: Array, feature: Array) -> tuple[Array, Array]:
+    """Logits and feature, averaged over the image and its views."""
+    others = jax.vmap(partial(_seen, model))(views(image))
+    return jax.tree.map(
+        lambda own, more: (own + more.sum(axis=0)) / (1 + len(more)), (logits, feature), others
+    )
 
 
 def _explain(model: Model, image: Array, label: Array, which: Array):

@@ -17,6 +17,7 @@ from jaxattr.audit.dataset import Dataset
 from jaxattr.audit.evidence import Evidence, Glance, evidence_batch, glance_batch
 from jaxattr.audit.hashing import packed_hash
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
+from jaxattr.audit.views import NAMES
 from jaxattr.errors import ImageError
 from jaxattr.types import Model, Preprocessing
 
@@ -53,7 +54,7 @@ def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any)
         total=total,
         # At most 4,096 files in the ledger, at least 64 images in each.
         shard_size=max(64, 1 << (max(count, 1) - 1).bit_length() >> 12),
-        settings=settings,
+        settings={**settings, "views": list(NAMES)},
     )
 
 
@@ -74,8 +75,8 @@ def gather(
         batch_size: images handed to the device at once; the ledger does not depend on it.
         workers: decoding threads.
         strict: raise on the first unreadable image, instead of noting it in the ledger.
-        maps: explain, too; else the maps stay null and an image costs one forward pass. Say so in
-            the receipt's settings, for this changes the ledger.
+        maps: explain, too; else the maps stay null and no image is walked back. Say so in the
+            receipt's settings, for this changes the ledger.
         progress: called with the number of images of each finished batch.
 
     Raises:
@@ -196,6 +197,8 @@ def _columns(one: Evidence | Glance, decoded: Decoded) -> Row:
         "rival": int(one.rival),
         "logits": one.logits.astype(np.float32),
         "feature": one.feature.astype(np.float32),
+        "mean_logits": one.mean_logits.astype(np.float32),
+        "mean_feature": one.mean_feature.astype(np.float32),
     }
     for name in MAPS if isinstance(one, Evidence) else ():
         values, scale = pack(np.asarray(getattr(one, name), np.float64).ravel())

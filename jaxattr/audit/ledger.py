@@ -59,7 +59,8 @@ def schema(receipt: Receipt) -> pa.Schema:
 
     - `index` position in the sorted folder, `file`, `label` (class index), `error` (empty if none);
     - `sha256` of the file, `prediction`, `rival` (the strongest class but the label);
-    - `logits`, `feature` (what the head read, the normalised class token);
+    - `logits`, `feature` (what the head read, the normalised class token), and `mean_logits`,
+      `mean_feature` over the image and its `views`; null in ledgers that were made without;
     - `map_label`, `map_rival` (complete maps of the two logits), `map_pair` (complete map of
       label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to be
       multiplied by `scale_...`;
@@ -78,6 +79,8 @@ def schema(receipt: Receipt) -> pa.Schema:
         ("rival", pa.int32()),
         ("logits", pa.list_(pa.float32(), len(receipt.labels))),
         ("feature", pa.list_(pa.float32(), receipt.feature_size)),
+        ("mean_logits", pa.list_(pa.float32(), len(receipt.labels))),
+        ("mean_feature", pa.list_(pa.float32(), receipt.feature_size)),
         *((name, grid) for name in MAPS),
         *((name.replace("map", "scale"), pa.float32()) for name in MAPS),
         ("thumbnail", pa.binary()),

@@ -39,7 +39,7 @@ class Posterior(NamedTuple):
     """Model outputs that are present in the folder, ascending."""
     counts: Int[np.ndarray, "class"]
     correct: Int[np.ndarray, "class"]
-    """Images whose label the model ranks first among the classes present."""
+    """Images whose label the model ranks first among the classes present, on its mean view."""
     image: Int[np.ndarray, " image"]
     """Ledger index."""
     label: Int[np.ndarray, " image"]
@@ -48,11 +48,13 @@ class Posterior(NamedTuple):
     """The most probable classes but the label, best first."""
     rival_probability: Float[np.ndarray, "image rival"]
     model: cal.Calibration
-    """Of the model's own logits."""
+    """Of the model's own logits, of the image as it is."""
     final: cal.Calibration
     """Of the posterior that is kept."""
     discriminant: bool
     """Whether the posterior is model x discriminant; otherwise it is the model's alone."""
+    views: bool
+    """Whether logits and features are means over views; otherwise of the image as it is."""
 
     def shares(self, label: int) -> tuple[Int[np.ndarray, " image"], Shares]:
         """The images of one folder (positions), and their rivals' probabilities."""
@@ -96,6 +98,8 @@ class Recipe:
     """The discriminant fitted twice, the second time with doubtful images counting less."""
     noise: bool = True
     """The rate of uniform label noise fitted, too; else at its floor."""
+    views: bool = True
+    """Means over views, where the ledger has them and the labels fit them better."""
 
 
 ALL = Recipe()
@@ -110,7 +114,9 @@ def posterior(ledger: Ledger) -> Posterior:
 def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     """Calibrate the ledger's logits and keep every image's label and best rivals.
 
-    Passes: labels; feature sums; the temperatures of model and discriminant, then of their
+    Passes: labels; the model's temperature, on the image as it is and on the mean over its views,
+    of which the one with the smaller log-loss is used (a class that its mirror image is not would
+    be lost in the mean); feature sums; the temperatures of the discriminant, then of the
     combination (`calibration.combine`); the same again with images weighted by
     `p(label) / max p`, so that wrong labels do not pull their class's mean; the posterior. What is
     kept grows by 180 bytes an image.
@@ -121,16 +127,16 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     fold = cal.folds(label)
     enough = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
     use = enough and recipe.discriminant
-    reader = _Reader(ledger, classes, label, fold, [])
+    reader, model, own = _best_view(_Reader(ledger, PLAIN, classes, label, fold, []), recipe)
     weight = np.ones(len(label), np.float32)
     discriminant = _discriminant(reader, weight) if use else None
-    model, final, scores = _calibrated(reader, discriminant, recipe)
+    final, scores = _calibrated(reader, own, discriminant, recipe)
     if use and recipe.reweighted:
         for at, logits, feature in reader.chunks():
             p = cal.probabilities(scores(at, logits, feature), final.temperature)
             weight[at] = p[np.arange(len(p)), label[at]] / p.max(axis=1)
         discriminant = _discriminant(reader, weight)
-        model, final, scores = _calibrated(reader, discriminant, recipe)
+        final, scores = _calibrated(reader, own, discriminant, recipe)
     kept = min(KEPT, max(len(classes) - 1, 0))
     result = Posterior(
         classes=classes,
@@ -144,17 +150,21 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
         model=model,
         final=final,
         discriminant=discriminant is not None,
+        views=reader.columns == MEANS,
     )
     for at, logits, feature in reader.chunks():
         _keep(result, at, logits, cal.probabilities(scores(at, logits, feature), final.temperature))
     return result
 
 
+PLAIN, MEANS = ("logits", "feature"), ("mean_logits", "mean_feature")
 _Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Reader(NamedTuple):
     ledger: Ledger
+    columns: tuple[str, str]
+    """Of logits and features."""
     classes: np.ndarray
     label: np.ndarray
     fold: np.ndarray
@@ -163,15 +173,15 @@ class _Reader(NamedTuple):
 
     def chunks(self, every: int = 1) -> Iterator[_Chunk]:
         """Positions, logits of the classes present and features, of all images or every nth."""
-        start = 0
-        for shard in self.ledger.iterate("logits", "feature", rows=_CHUNK):
-            rows = np.arange(len(shard["logits"]))
+        start, (of_logits, of_feature) = 0, self.columns
+        for shard in self.ledger.iterate(*self.columns, rows=_CHUNK):
+            rows = np.arange(len(shard[of_logits]))
             rows = rows[(start + rows) % every == 0]
             for first in range(0, len(rows), _CHUNK):
                 part = rows[first : first + _CHUNK]
-                logits = shard["logits"][part[:, None], self.classes]
-                yield start + part, logits, shard["feature"][part]
-            start += len(shard["logits"])
+                logits = shard[of_logits][part[:, None], self.classes]
+                yield start + part, logits, shard[of_feature][part]
+            start += len(shard[of_logits])
 
     def sample(self) -> Iterable[_Chunk]:
         """The images that temperatures are fitted on; read once if they take less than 64 MiB."""
@@ -184,12 +194,12 @@ class _Reader(NamedTuple):
 
     def features(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Positions and features of all images."""
-        start = 0
-        for shard in self.ledger.iterate("feature", rows=_CHUNK):
-            for first in range(0, len(shard["feature"]), _CHUNK):
-                part = shard["feature"][first : first + _CHUNK]
+        start, name = 0, self.columns[1]
+        for shard in self.ledger.iterate(name, rows=_CHUNK):
+            for first in range(0, len(shard[name]), _CHUNK):
+                part = shard[name][first : first + _CHUNK]
                 yield start + first + np.arange(len(part)), part
-            start += len(shard["feature"])
+            start += len(shard[name])
 
 
 def _discriminant(reader: _Reader, weight: np.ndarray) -> cal.Discriminant:
@@ -202,15 +212,28 @@ def _discriminant(reader: _Reader, weight: np.ndarray) -> cal.Discriminant:
 _Scores = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _calibrated(
-    reader: _Reader, discriminant: cal.Discriminant | None, recipe: Recipe
-) -> tuple[cal.Calibration, cal.Calibration, _Scores]:
-    def own(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
-        return logits
+def _own(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    return logits
 
+
+def _best_view(plain: _Reader, recipe: Recipe) -> tuple[_Reader, cal.Calibration, cal.Calibration]:
+    """Who is read, the calibration of the plain logits, and that of the logits that are read."""
+    (model,) = _fit(plain, recipe, _own)
+    if not (recipe.views and plain.ledger.receipt.settings.get("views")):
+        return plain, model, model
+    means = plain._replace(columns=MEANS, kept=[])
+    (mean,) = _fit(means, recipe, _own)
+    return (means, model, mean) if mean.log_loss < model.log_loss else (plain, model, model)
+
+
+def _calibrated(
+    reader: _Reader,
+    own: cal.Calibration,
+    discriminant: cal.Discriminant | None,
+    recipe: Recipe,
+) -> tuple[cal.Calibration, _Scores]:
     if discriminant is None:
-        (model,) = _fit(reader, recipe, own)
-        return model, model, own
+        return own, _own
 
     def other(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return discriminant.scores(feature, reader.fold[at])
@@ -218,12 +241,12 @@ def _calibrated(
     def both(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
         return cal.combine(logits, other(at, logits, feature), temperatures)
 
-    model, linear = _fit(reader, recipe, own, other)
+    (linear,) = _fit(reader, recipe, other)
     if not recipe.model:
-        return model, linear, other
-    temperatures = (model.temperature, linear.temperature)
+        return linear, other
+    temperatures = (own.temperature, linear.temperature)
     (final,) = _fit(reader, recipe, both)
-    return model, final, both
+    return final, both
 
 
 def _fit(reader: _Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibration]:

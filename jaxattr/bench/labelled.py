@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.posterior import MEANS, PLAIN
 from jaxattr.errors import DatasetError
 
-_COLUMNS = ("index", "label", "logits", "feature")
+_COLUMNS = ("index", "label", *PLAIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,10 @@ class Labelled(Ledger):
         return self._with({**self.columns, **changed})
 
     def answer(self, logits: np.ndarray) -> Labelled:
-        """The same images seen by another head."""
+        """The same images seen by another head, in one view only."""
         changed = {"logits": logits.astype(np.float32), "rival": _rivals(logits, self.label)}
-        return self._with({**self.columns, **changed})
+        one = self._with({**self.columns, **changed})
+        return replace(one, receipt=replace(one.receipt, settings={}))
 
     def _with(self, columns: dict[str, np.ndarray]) -> Labelled:
         receipt = replace(self.receipt, count=len(columns["label"]))
@@ -64,12 +66,13 @@ class Labelled(Ledger):
 
 
 def hold(ledger: Ledger) -> Labelled:
-    """Read the readable images of a ledger into memory: 4 bytes per logit and feature.
+    """Read the readable images of a ledger into memory: 4 bytes per logit and feature, and view.
 
     Raises:
         DatasetError: fewer than two classes can be read.
     """
-    columns = ledger.read(*_COLUMNS)
+    views = MEANS if ledger.receipt.settings.get("views") else ()
+    columns = ledger.read(*_COLUMNS, *views)
     if len(np.unique(columns["label"])) < 2:
         raise DatasetError(
             f"{ledger.receipt.images}: holds readable images of fewer than two classes; labels "

@@ -22,6 +22,7 @@ from jaxattr.bench.labelled import Labelled
 AUDIT = "audit"
 CLEANLAB = ("cleanlab", "cleanlab, our posterior")
 _PARTS = {
+    "one view": Recipe(views=False),
     "no discriminant": Recipe(discriminant=False),
     "no reweighting": Recipe(reweighted=False),
     "no logits": Recipe(model=False),

@@ -273,7 +273,7 @@ def test_rows_by_default(held):
 
 
 def test_methods_that_do_not_exist_or_are_not_installed(held, monkeypatch):
-    with pytest.raises(DatasetError, match="magic: no such method; choose from audit, no disc"):
+    with pytest.raises(DatasetError, match="magic: no such method; choose from audit, one view, "):
         audit.run(held, methods=["magic"])
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(rankings, "find_spec", lambda name: None)
