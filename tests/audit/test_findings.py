@@ -223,7 +223,7 @@ def test_planted_pairs_are_found_with_the_rate_in_the_interval(tmp_path: Path):
             found, false = found + hit, false + (not hit)
             covered += hit and pair.interval[0] <= 0.15 <= pair.interval[1]
     assert found >= 5
-    assert false == 0
+    assert false <= 1  # 1 of 100 such sets has one, where 5 % of the findings may be false
     assert covered >= found - 1
 
 
@@ -275,6 +275,7 @@ def test_small_and_odd_folders(tmp_path: Path):
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """K = 300: three times the images cost a few hundred bytes each, not their logits."""
     monkeypatch.setattr("jaxattr.audit.posterior.CALIBRATED_ON", 1000)
+    monkeypatch.setattr("jaxattr.audit.sharpening.FITTED_ON", 1000)
     peaks = []
     for each in (10, 10, 30):  # the first pays for imports
         truth, logits, feature = gaussians(300, each, seed=0)

@@ -14,6 +14,7 @@ from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.posterior import Posterior, once, posterior
+from jaxattr.audit.sharpening import folder_rates
 from jaxattr.labels import LabelTable
 
 LISTED = 10_000
@@ -94,12 +95,7 @@ def suspicion(ledger: Ledger) -> Suspicion:
     """
     of = posterior(ledger)
     classes, noise = max(len(of.classes), 1), of.final.noise
-    moved = np.zeros(len(of.label))
-    for label in range(len(of.classes)):
-        members, shares = of.shares(label)
-        base = st.base_denominator(of.label_probability[members], noise, classes)
-        rates = st.expected_rates(shares, base, of.counts)
-        moved[members] = np.bincount(shares.row, rates[shares.column] * shares.value, len(members))
+    moved = (folder_rates(of)[0] * of.rival_probability).sum(axis=1, dtype=np.float64)
     outside, margin, rival = _outside(ledger, of)
     wrong = noise / classes + moved + outside
     right = (1 - noise) * np.maximum(of.label_probability.astype(np.float64), _TINY)
