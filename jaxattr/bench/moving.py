@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxattr.audit.posterior import posterior
+from jaxattr.audit.posterior import Recipe, fit_posterior, posterior
 from jaxattr.bench.labelled import Labelled
 from jaxattr.errors import DatasetError
 
@@ -83,8 +83,11 @@ def plant(
 
 
 def confusion(everything: Labelled) -> Float[np.ndarray, "class class"]:
-    """Mean posterior of class a over the images of b, `[a, b]`; the diagonal is zero."""
-    of = posterior(everything)
+    """Mean posterior of class a over the images of b, `[a, b]`; the diagonal is zero.
+
+    Of one view and not sharpened: planted sets shall not change when the audit does.
+    """
+    of = fit_posterior(everything, Recipe(views=False, sharpened=False))
     result = np.zeros((len(of.classes),) * 2)
     np.add.at(result, (of.rival, of.label[:, None]), of.rival_probability.astype(np.float64))
     return result / np.maximum(of.counts, 1)
