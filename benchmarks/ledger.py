@@ -114,13 +114,17 @@ def rows(world: World, number: int) -> list[dict[str, Any]]:
     from jaxattr.audit.hashing import packed_hash
     from jaxattr.audit.ledger import MAPS, pack
 
-    truth, given, copies, means = _tables(world)
+    truth, given, copies, centres = _tables(world)
     indices = range(number * SHARD, min((number + 1) * SHARD, world.images))
-    white = np.stack([_white(index, truth, copies, means) for index in indices])
-    bias = -0.5 * (means**2).sum(axis=1)
+    white = np.stack([_white(index, truth, copies, centres) for index in indices])
+    bias = -0.5 * (centres**2).sum(axis=1)
     noise = np.random.default_rng((4, number)).normal(size=(len(indices), world.classes))
-    logits = (SURE * (white @ means.T + bias) + 0.5 * noise).astype(np.float32)
+    head = SURE * (white @ centres.T + bias)
+    logits = (head + 0.5 * noise).astype(np.float32)
     features = (white * _spread()).astype(np.float32)
+    # Over three views the feature is the same, and the head's own noise is drawn anew for two.
+    views = np.random.default_rng((11, number)).normal(size=noise.shape)
+    means = (head + (0.5 * noise + 0.5 * np.sqrt(2) * views) / 3).astype(np.float32)
     found = []
     for at, index in enumerate(indices):
         generator = np.random.default_rng((5, index))
@@ -132,6 +136,7 @@ def rows(world: World, number: int) -> list[dict[str, Any]]:
         row |= {"hash": packed_hash(photo)}
         row |= {"prediction": int(logits[at].argmax()), "rival": int(others.argmax())}
         row |= {"logits": logits[at], "feature": features[at]}
+        row |= {"mean_logits": means[at], "mean_feature": features[at]}
         place = np.exp(-((np.arange(GRID[0] * GRID[1]) - truth[index] % 196) ** 2) / 200)
         for name in MAPS:
             values = generator.normal(size=len(place)) + 3 * place
@@ -193,6 +198,7 @@ def _write_one(task: tuple[World, Path, int]) -> None:
 
 def _open(world: World, folder: Path) -> Any:
     from jaxattr.audit.ledger import FORMAT, Receipt, open_ledger
+    from jaxattr.audit.views import NAMES
 
     return open_ledger(
         folder,
@@ -210,7 +216,7 @@ def _open(world: World, folder: Path) -> Any:
             count=world.images,
             total=world.images,
             shard_size=SHARD,
-            settings={"method": "none"},
+            settings={"method": "none", "views": list(NAMES)},
         ),
     )
 
