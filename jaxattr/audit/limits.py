@@ -75,10 +75,9 @@ class Limits(NamedTuple):
 def limits(ledger: Ledger) -> Limits:
     """Say what could not have been found, from the ledger's own posterior and class sizes.
 
-    The images needed for a pair a ← b are those of `statistics.information`, κ estimated on the
-    images of b; the smallest rate allows for how many images happen to be moved, too. Two folders
-    a are stated for each b: one it is never taken for (`p_a = 0`, the easiest there is) and the
-    one it is taken for most.
+    The images needed for a pair a ← b are those of `statistics.images_needed`, on the ratios of the
+    images of b; the smallest rate is found likewise. Two folders a are stated for each b: one it is
+    never taken for (`p_a = 0`, the easiest there is) and the one it is taken for most.
     """
     of, known = posterior(ledger), testable(posterior(ledger))
     found = pair_tests(ledger)
@@ -130,8 +129,8 @@ def _power(of: Posterior, label: int, threshold: float) -> Power:
         alike=alike,
         needed=tuple(
             (
-                st.information(rate, ratios[0])[1] * threshold,
-                st.information(rate, ratios[1])[1] * threshold,
+                st.images_needed(rate, ratios[0], threshold),
+                st.images_needed(rate, ratios[1], threshold),
             )
             for rate in STATED
         ),
@@ -218,7 +217,7 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
         if len({split_of(file) for file in files}) < 2:
             reason = "the files lie in one split only; audit a folder that holds both"
             found.append(("copies across splits", reason))
-        what = "copies of training images, nor proof of contamination that the model learned"
+        what = "copies of training images, and proof of contamination that the model learned"
         return [*found, (what, UNTRAINED)]
     receipt, there = ledger.training.receipt, posterior(ledger.training)
     if receipt.count < receipt.total:

@@ -158,6 +158,8 @@ def test_no_candidate_is_lost_to_blocks_or_to_principal_parts(monkeypatch):
     assert set(found) == slow
     distances = [(bits[i] != bits[j]).sum() for i, j in found]
     assert distances == sorted(distances)
+    part = duplicates.candidates(of, lambda positions: feature[positions], first_in=40)
+    assert {pair for pair in slow if pair[0] < 40} <= set(part) < slow
 
 
 def test_a_group_is_tied_together_once(tmp_path):

@@ -192,6 +192,23 @@ def test_limit_classes_and_partial(run, tmp_path) -> None:
     assert "62 images, 2 classes" in result.stdout
 
 
+def test_a_training_folder(run, finished, tmp_path) -> None:
+    words = ("--limit", 10, "--no-probes", "--output", tmp_path / "out", "--training")
+    result = run(*words, finished)
+    assert result.exit_code == 0, result.output
+    assert "Training: 155 images" in result.stderr
+    content = json.loads((tmp_path / "out" / "findings.json").read_text())
+    assert content["training"]["count"] == 155
+    leaks = [one for one in content["findings"] if "training" in one["extra"]]
+    assert len(leaks) == 10  # every one of them is there, too
+    for one in leaks:
+        assert one["images"][0]["file"] == one["extra"]["training"][0]["file"]
+    one_line(run(*words, tmp_path / "none"), "holds no ledger")
+    whole = run("--output", tmp_path / "whole", "--training", finished)
+    one_line(whole, "holds the audited images themselves")
+    assert not (tmp_path / "whole").exists()
+
+
 def test_labels_file(run, world, tmp_path) -> None:
     (tmp_path / "labels.csv").write_text("file,label\nwolf/0000.png,lynx\nlynx/0001.png,wolf\n")
     result = run("--output", tmp_path / "out", "--labels", tmp_path / "labels.csv")
