@@ -8,6 +8,7 @@ K the number of classes present and n_b the images labelled b.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ RECALL_FLOOR = 0.2
 LOSS_CEILING = 0.9
 _STEPS = 60  # halvings: the rate is exact to the last digit of a double
 _CHAIN = 10
+_MULTIPLES = (0.5, 1.0, 1.5, 2.5)
 RATES = np.geomspace(0.003, 0.6, 14)
 """Rates that `expected_rates` holds possible, equally likely each."""
 
@@ -236,20 +238,33 @@ def threshold(tests: int, findings: int, level: float = LEVEL) -> float:
     return float(stats.chi2.isf(tail, 1)) / 2
 
 
-def information(
-    rate: float, ratios: Float[np.ndarray, " image"], confidence: float = 0.8
-) -> tuple[float, float]:
-    """`κ(γ)`, nats per moved image, and the images of b needed to be found with 80 % power.
+def images_needed(
+    rate: float, ratios: Float[np.ndarray, " image"], threshold: float, power: float = 0.8
+) -> float:
+    """Images of b, moved or not, of which a rate γ is found with that power; infinity if none.
 
-    `κ = mean over b of log(1 + γ p_b / D_a) + log(1-γ)/γ`, in which `ratios` are `p_b / D_a` on
-    the images of b; the expected statistic of n images is `n γ κ`. The second value is n for
-    `Λ* = 1`, to be multiplied by `threshold(...)`: power ½ is at `n γ κ = Λ*`, 80 % at 1.3 Λ*.
+    `ratios` are `p_b / D_a` on images of b. m moved images of n are expected to reach
+    `max_γ̂ m mean log(1 + γ̂ p_b / D_a) + (n-m) log(1-γ̂)` nats; γ̂ is sought among multiples of m/n.
+    Needed is the smallest n in which so many are moved with `P(Binomial(n, γ) >= m) >= power` that
+    they reach the threshold: over m, the first n that does.
     """
     if len(ratios) == 0 or rate <= 0:
-        return 0.0, np.inf
-    kappa = float(np.log1p(rate * ratios).mean() + np.log1p(-rate) / rate)
-    factor = 1.0 if confidence <= 0.5 else 1.3
-    return kappa, factor / (rate * kappa) if kappa > 0 else np.inf
+        return np.inf
+    moved, images = _images_for(rate, power)
+    gain = np.full(len(moved), -np.inf)
+    for times in _MULTIPLES:
+        share = np.minimum(times * moved / images, 1 - 1e-9)
+        inside = moved * np.log1p(share[:, None] * ratios).mean(axis=1)
+        gain = np.maximum(gain, inside + (images - moved) * np.log1p(-share))
+    reached = gain >= threshold
+    return float(images[reached.argmax()]) if reached.any() else np.inf
+
+
+@lru_cache
+def _images_for(rate: float, power: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of moved images, and of how many images as many are moved with that power."""
+    moved = np.unique(np.geomspace(1, 10_000, 60).round())
+    return moved, moved + stats.nbinom.ppf(power, moved, rate)
 
 
 def known_classes(

@@ -141,20 +141,25 @@ def test_the_strongest_source_does_not_echo_into_its_twin():
     np.testing.assert_allclose(membership, ratio / (1 + ratio))
 
 
-def test_information_predicts_the_mean_statistic():
-    """κ on simulated folders: the mean statistic at the true rate is n γ κ."""
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_the_images_needed_are_found_four_times_in_five(rate: float):
+    """Simulated folders: of so many images of b the test finds as often as it says."""
     rng = np.random.default_rng(2)
-    b = rng.dirichlet([0.4, 3.0, 0.3], 400)  # images of b: columns a, b, other
-    ratios = b[:, 1] / st.base_denominator(b[:, 0], 0.01, 3)
-    kappa, needed = st.information(0.1, ratios)
-    assert kappa == pytest.approx(np.mean(np.log(1 + 0.1 * ratios)) + np.log(0.9) / 0.1)
-    simulated = []
-    for _ in range(300):
-        inside = rng.choice(ratios, rng.binomial(500, 0.1))
-        simulated.append(st.log_ratio(0.1, inside, 500))
-    assert np.mean(simulated) == pytest.approx(500 * 0.1 * kappa, rel=0.05)
-    assert needed == pytest.approx(1.3 / (0.1 * kappa))
-    assert st.information(0.1, np.zeros(0)) == (0.0, np.inf)
+    b = rng.dirichlet([0.4, 6.0, 0.3], 400)  # images of b: columns a, b, other
+    ratios = b[:, 1] / st.base_denominator(b[:, 0], 0.01, 30)
+    needed = st.images_needed(rate, ratios, 9.0)
+    found = []
+    for _ in range(400):
+        inside = rng.choice(ratios, rng.binomial(int(needed), rate))
+        shares = st.Shares(np.arange(len(inside)), np.ones(len(inside), int), inside)
+        counts = np.array([50, int(needed) - len(inside)])
+        found.append(st.maximize_ratio(shares, np.ones(len(inside)), counts).statistic[1] >= 9)
+    assert 0.65 <= np.mean(found) <= 0.9
+    # Less power needs fewer, a higher bar more.
+    assert st.images_needed(rate, ratios, 9.0, power=0.3) < needed
+    assert st.images_needed(rate, ratios, 30.0) > needed
+    assert st.images_needed(rate, np.full(5, 1e-6), 9.0) == np.inf
+    assert st.images_needed(rate, np.zeros(0), 9.0) == np.inf
 
 
 def test_the_threshold_is_where_the_p_value_meets_the_level():

@@ -140,7 +140,7 @@ def _power(of: Posterior, label: int, source: st.Source, needed: float) -> str:
     ratios = own / st.base_denominator(ratios, of.final.noise, len(of.classes))
     parts = []
     for rate in (0.02, 0.05, 0.10):
-        images = st.information(rate, ratios)[1] * needed
+        images = st.images_needed(rate, ratios, needed)
         size = f"{_round_up(images):,}" if np.isfinite(images) else "no number of"
         parts.append(f"{size} at {rate:.0%}")
     return (
