@@ -20,7 +20,7 @@ KINDS = (
     *("as given", "twin", "permuted", "random head"),
 )
 METHODS = (
-    *("audit", "one view", "no sharpening", "no discriminant", "no reweighting"),
+    *("audit", "one view", "no discriminant", "no reweighting"),
     *("no logits", "no label noise", "no calibration"),
     *("confusion counts", "summed margin", "self-confidence"),
     *("cleanlab", "cleanlab, our posterior"),

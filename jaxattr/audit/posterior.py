@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 
 from jaxattr.audit import calibration as cal
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.sharpening import sharpen
 from jaxattr.audit.statistics import Shares
 
 KEPT = 20
@@ -51,11 +50,11 @@ class Posterior(NamedTuple):
     model: cal.Calibration
     """Of the model's own logits, of the image as it is."""
     final: cal.Calibration
-    """Of the posterior, before it was sharpened."""
+    """Of the posterior that is kept."""
     discriminant: bool
     """Whether the posterior is model x discriminant; otherwise it is the model's alone."""
     sharpness: float
-    """Exponent by which the posterior of `final` was raised (`sharpening.sharpen`)."""
+    """Exponent by which the posterior of `final` was raised: 1, but in `sharpening.sharpened`."""
     views: bool
     """Whether logits and features are means over views; otherwise of the image as it is."""
 
@@ -103,8 +102,6 @@ class Recipe:
     """The rate of uniform label noise fitted, too; else at its floor."""
     views: bool = True
     """Means over views, where the ledger has them and the labels fit them better."""
-    sharpened: bool = True
-    """The temperature fitted once more, with the sources of every folder allowed for."""
 
 
 ALL = Recipe()
@@ -123,8 +120,8 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     of which the one with the smaller log-loss is used (a class that its mirror image is not would
     be lost in the mean); feature sums; the temperatures of the discriminant, then of the
     combination (`calibration.combine`); the same again with images weighted by
-    `p(label) / max p`, so that wrong labels do not pull their class's mean; the posterior; its
-    temperature again (`sharpening.sharpen`). What is kept grows by 180 bytes an image.
+    `p(label) / max p`, so that wrong labels do not pull their class's mean; the posterior. What is
+    kept grows by 180 bytes an image.
     """
     small = ledger.read("index", "label")
     classes, label = np.unique(small["label"], return_inverse=True)
@@ -160,7 +157,7 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     )
     for at, logits, feature in reader.chunks():
         _keep(result, at, logits, cal.probabilities(scores(at, logits, feature), final.temperature))
-    return sharpen(result) if recipe.sharpened and recipe.temperature else result
+    return result
 
 
 PLAIN, MEANS = ("logits", "feature"), ("mean_logits", "mean_feature")

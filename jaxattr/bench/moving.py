@@ -85,9 +85,9 @@ def plant(
 def confusion(everything: Labelled) -> Float[np.ndarray, "class class"]:
     """Mean posterior of class a over the images of b, `[a, b]`; the diagonal is zero.
 
-    Of one view and not sharpened: planted sets shall not change when the audit does.
+    Of one view: planted sets shall not change when the audit does.
     """
-    of = fit_posterior(everything, Recipe(views=False, sharpened=False))
+    of = fit_posterior(everything, Recipe(views=False))
     result = np.zeros((len(of.classes),) * 2)
     np.add.at(result, (of.rival, of.label[:, None]), of.rival_probability.astype(np.float64))
     return result / np.maximum(of.counts, 1)

@@ -23,7 +23,6 @@ AUDIT = "audit"
 CLEANLAB = ("cleanlab", "cleanlab, our posterior")
 _PARTS = {
     "one view": Recipe(views=False),
-    "no sharpening": Recipe(sharpened=False),
     "no discriminant": Recipe(discriminant=False),
     "no reweighting": Recipe(reweighted=False),
     "no logits": Recipe(model=False),

@@ -17,6 +17,7 @@ from jaxattr.audit.findings import FINDERS, find
 from jaxattr.audit.findings.contaminated_pair import pair_tests
 from jaxattr.audit.ledger import MAPS, Ledger, Receipt, open_ledger, read_ledger
 from jaxattr.audit.posterior import posterior
+from jaxattr.audit.sharpening import sharpened
 
 GRID = (6, 6)
 
@@ -223,7 +224,7 @@ def test_planted_pairs_are_found_with_the_rate_in_the_interval(tmp_path: Path):
             found, false = found + hit, false + (not hit)
             covered += hit and pair.interval[0] <= 0.15 <= pair.interval[1]
     assert found >= 5
-    assert false <= 1  # 1 of 100 such sets has one, where 5 % of the findings may be false
+    assert false == 0
     assert covered >= found - 1
 
 
@@ -282,7 +283,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
         folder = tmp_path / f"{len(peaks)}"
         ledger = write(folder, truth, logits, feature, shard=100)
         tracemalloc.start()
-        assert posterior(ledger).discriminant
+        assert sharpened(ledger).discriminant
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] - peaks[1] < 6000 * 400  # logits alone would be 6000 * 1200

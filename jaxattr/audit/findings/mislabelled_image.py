@@ -14,7 +14,7 @@ from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.posterior import Posterior, once, posterior
-from jaxattr.audit.sharpening import folder_rates
+from jaxattr.audit.sharpening import folder_rates, sharpened
 from jaxattr.labels import LabelTable
 
 LISTED = 10_000
@@ -89,11 +89,11 @@ def suspicion(ledger: Ledger) -> Suspicion:
 
     `log(ε/K + Σ_b E[γ_ab] p_b + φ F/(C-K)) - log((1-ε) p_a)`: uniform noise, sources of folder a
     by the posterior mean of their rates (`statistics.expected_rates`), and classes that the folder
-    lacks. F is the odds of these C - K outputs against the K present, in the model's own softmax
-    over all outputs at its temperature; φ is their share (`statistics.foreign_share`), and at least
-    `FOREIGN`.
+    lacks. p is the sharpened posterior. F is the odds of these C - K outputs against the K present,
+    in the model's own softmax over all outputs at its temperature; φ is their share
+    (`statistics.foreign_share`), and at least `FOREIGN`.
     """
-    of = posterior(ledger)
+    of = sharpened(ledger)
     classes, noise = max(len(of.classes), 1), of.final.noise
     moved = (folder_rates(of)[0] * of.rival_probability).sum(axis=1, dtype=np.float64)
     outside, margin, rival = _outside(ledger, of)
