@@ -29,6 +29,9 @@ from jaxattr.bench.labelled import Labelled, hold
 from jaxattr.bench.moving import Condition, confusion, plant
 
 RATES = (0.02, 0.05, 0.1, 0.25)
+ASKED = ("learned", "not learned", "too sure", "too unsure", "folder without it")
+"""The head saw the wrong labels; a clean head, also at temperatures .5 and 2; a clean folder."""
+TEMPERATURE = {"too sure": 0.5, "too unsure": 2.0}
 Head = Callable[[Labelled], Labelled]
 
 
@@ -37,39 +40,43 @@ Head = Callable[[Labelled], Labelled]
 @click.option("--val", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--sets", default=5, show_default=True)
 @click.option("--seed", default=10, show_default=True, help="Of the first set.")
+@click.option("--rate", "rates", type=float, multiple=True, default=RATES, show_default=True)
+@click.option("--ask", "asked", type=click.Choice(ASKED), multiple=True, default=ASKED)
 @click.option("--halved", is_flag=True, help="Audit half of the training images, too.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
-def main(train: Path, val: Path, sets: int, seed: int, halved: bool, output: Path) -> None:
+def main(
+    train: Path,
+    val: Path,
+    sets: int,
+    seed: int,
+    rates: tuple[float, ...],
+    asked: tuple[str, ...],
+    halved: bool,
+    output: Path,
+) -> None:
     """Measure, and write OUTPUT."""
     folder, audited = hold(read_ledger(train)), hold(read_ledger(val))
     if halved:
         folder, audited = share_out(folder, audited)
     sizes = [int(np.bincount(one.label).max()) for one in (folder, audited)]
-    result: dict[str, Any] = {
-        "images_per_class": dict(zip(("training", "audited"), sizes, strict=True))
-    }
+    result: dict[str, Any] = {"training_each": sizes[0], "audited_each": sizes[1], "rows": []}
     similarity, clean = confusion(folder), fit(folder)
-    result["nothing planted"] = score(audited, folder, clean, set())
-    result["rows"] = rows = []
     for kind in ("confusable", "random"):
-        for rate in RATES:
-            found: dict[str, list[dict[str, float]]] = {}
+        for rate in rates:
+            found: dict[str, list[dict[str, float]]] = {name: [] for name in asked}
             for one in range(seed, seed + sets):
                 planted = plant(folder, Condition(kind, 0, rate), one, similarity=similarity)
-                pairs, mixed = set(planted.pairs), fit(planted.given)
-                questions = {
-                    "learned": (planted.given, mixed),
-                    "not learned": (planted.given, clean),
-                    "not learned, too sure": (planted.given, at(0.5, clean)),
-                    "not learned, too unsure": (planted.given, at(2.0, clean)),
-                    "folder without it": (folder, mixed),
-                }
-                for name, (given, head) in questions.items():
-                    found.setdefault(name, []).append(score(audited, given, head, pairs))
+                for name in asked:
+                    mixed = name in ("learned", "folder without it")
+                    head = fit(planted.given) if mixed else at(TEMPERATURE.get(name, 1), clean)
+                    given = folder if name == "folder without it" else planted.given
+                    found[name].append(score(audited, given, head, set(planted.pairs)))
             for name, each in found.items():
                 means = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
-                rows.append({"kind": kind, "rate": rate, "model": name, "sets": sets, **means})
-                click.echo(rows[-1], err=True)
+                result["rows"].append(
+                    {"kind": kind, "rate": rate, "model": name, "sets": sets, **means}
+                )
+                click.echo(result["rows"][-1], err=True)
             output.write_text(json.dumps(result, indent=1) + "\n")
 
 
