@@ -8,8 +8,9 @@ and images put together: side by side (the middle half of each), and inset (one 
 a corner of the other); the label is one of the two by lot. `wrong` is one object with the label of
 another class, `one` one object with its own, `same` two images of one class put together. The
 label's strongest rival is the model's choice, as in an audit. Compared are two crops where the pair
-map points, two at random, and the best two of the four quarters. The comparison with
-control images of a ledger is not part of this.
+map points, two at random, the best two of the four quarters, and opposite halves; and a second
+class read from quarters and halves, whichever is surest there, in place of the rival. Comparing
+with control images of a ledger is not part of this.
 """
 
 from __future__ import annotations
@@ -28,14 +29,23 @@ from scipy import stats
 import jaxattr
 from jaxattr import images
 from jaxattr.audit.evidence import evidence
-from jaxattr.audit.findings.two_objects import POINTED, QUARTERS
+from jaxattr.audit.findings.two_objects import HALVES, POINTED, QUARTERS
 from jaxattr.audit.probes import crops
 from jaxattr.types import Model
 from jaxattr.vit import predict
 
 _evidence = jax.jit(evidence)
-_predict = jax.jit(predict)
-THRESHOLDS = (0.3, POINTED, 0.7, QUARTERS)
+_predict = jax.jit(jax.vmap(predict, in_axes=(None, 0)))
+THRESHOLDS = (0.3, 0.5, 0.7, POINTED, QUARTERS, HALVES)
+METHODS = (
+    "pair map",
+    "random",
+    "quarters",
+    "halves",
+    "any class",
+    "any class, the right one",
+    "as reported",
+)
 
 
 class Item(NamedTuple):
@@ -148,10 +158,12 @@ def look(model: Model, item: Item, temperature: float, rng: np.random.Generator)
         for _ in range(2)
     ]
     chosen = [(top, left, top + height, left + width) for top, left in corners]
-    boxes = [*pointed, *chosen, *crops.quadrants(grid)]
-    parts = [crops.crop(item.image, box, grid) for box in boxes]
-    tables = [np.asarray(_predict(model, jnp.asarray(part)), np.float64) for part in parts]
-    both = np.stack([softmax(one / temperature)[pair] for one in tables])
+    boxes = [*pointed, *chosen, *crops.quadrants(grid), *crops.halves(grid)]
+    parts = np.stack([crops.crop(item.image, box, grid) for box in boxes])
+    tables = np.asarray(_predict(model, jnp.asarray(parts)), np.float64) / temperature
+    seen = np.stack([softmax(one) for one in tables])
+    both = seen[:, pair]
+    free, class_ = any_class(seen[4:], item.label)
     return {
         "kind": item.kind,
         "rival_right": rival == item.other,
@@ -159,8 +171,25 @@ def look(model: Model, item: Item, temperature: float, rng: np.random.Generator)
         "asked": bool(logits.argmax() != item.label or chance[rival] >= crops.FLOOR),
         "pair map": float(min(both[0, 0], both[1, 1])),
         "random": best(both[2:4]),
-        "quarters": best(both[4:]),
+        "quarters": best(both[4:8]),
+        "halves": max(best(both[8:10]), best(both[10:])),
+        "any class": free,
+        "any class is right": class_ == item.other,
     }
+
+
+def any_class(seen: np.ndarray, label: int) -> tuple[float, int]:
+    """As `best` of the quarters and of the halves, with any class but the label for the second."""
+    others = seen.copy()
+    others[:, label] = 0
+    second = others.argmax(axis=1)
+    found = []
+    for first, last in ((0, 4), (4, 6), (6, 8)):
+        pairs = [(i, j) for i in range(first, last) for j in range(first, last) if i != j]
+        found += [
+            (float(min(seen[i, label], others[j, second[j]])), int(second[j])) for i, j in pairs
+        ]
+    return max(found)
 
 
 def best(both: np.ndarray) -> float:
@@ -186,9 +215,12 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             kinds.setdefault("all with one class", []).append(row)
     result = []
     for kind, members in sorted(kinds.items()):
-        for method in ("pair map", "random", "quarters", "as reported"):
+        for method in METHODS:
             for threshold in THRESHOLDS if method != "as reported" else (None,):
-                passed = sum(row["asked"] and _passes(row, method, threshold) for row in members)
+                free = method.startswith("any class")  # asked about whatever the logits say
+                passed = sum(
+                    (free or row["asked"]) and _passes(row, method, threshold) for row in members
+                )
                 bounds = stats.binomtest(passed, len(members)).proportion_ci(0.95, "exact")
                 result.append(
                     {
@@ -207,7 +239,10 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _passes(row: dict[str, Any], method: str, threshold: float | None) -> bool:
     if threshold is None:
-        return row["pair map"] >= POINTED or row["quarters"] >= QUARTERS
+        reached = row["pair map"] >= POINTED, row["quarters"] >= QUARTERS, row["halves"] >= HALVES
+        return any(reached)
+    if method == "any class, the right one":
+        return row["any class"] >= threshold and row["any class is right"]
     return row[method] >= threshold
 
 

@@ -32,8 +32,14 @@ def test_peaks_are_the_best_windows_apart() -> None:
         assert tuple(map(tuple, crops.peaks(values))) == wanted
 
 
-def test_quarters_are_apart() -> None:
+def test_quarters_and_halves_are_apart() -> None:
     for grid in ((12, 12), (3, 4), (2, 3)):
+        for pair in (crops.halves(grid)[:2], crops.halves(grid)[2:]):
+            cells = np.zeros(grid, int)
+            for top, left, bottom, right in pair:
+                cells[top:bottom, left:right] += 1
+            assert cells.max() == 1
+            assert (bottom, right) == grid
         cells = np.zeros(grid, int)
         for top, left, bottom, right in crops.quadrants(grid):
             cells[top:bottom, left:right] += 1
@@ -114,7 +120,8 @@ def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images,
     answer = crops.answer(Subject(tiny_model, ledger, Path()), question)
     temperature = posterior(ledger).model.temperature
     look = jax.jit(predict)
-    for box, seen in zip([*boxes, *crops.quadrants((2, 3))], answer["seen"], strict=True):
+    places = [*boxes, *crops.quadrants((2, 3)), *crops.halves((2, 3))]
+    for box, seen in zip(places, answer["seen"], strict=True):
         part = crops.crop(image, tuple(box), (2, 3))
         logits = np.asarray(look(tiny_model, part)) / temperature
         expected = np.exp(logits - np.logaddexp.reduce(logits))[[2, 4]]
@@ -125,25 +132,30 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     ledger = make_ledger(tmp_path, rows)
     assert two_objects(ledger) == []
 
-    def asked(role, image, label, rival, pointed, fixed=((0.0, 0.0),) * 4):
+    none = ((0.0, 0.0),) * 4
+
+    def asked(role, image, label, rival, pointed, fixed=none, halves=none):
         boxes = [[0, 0, 1, 1], [2, 2, 3, 3]]
         question = {"role": role, "image": image, "label": label, "rival": rival, "boxes": boxes}
-        return Answered(question, {"seen": [[pointed[0], 0.1], [0.1, pointed[1]], *fixed]})
+        return Answered(question, {"seen": [[pointed[0], 0.1], [0.1, pointed[1]], *fixed, *halves]})
 
     nothing = (0.0, 0.0)
     answered = [
         asked("candidate", 4, 0, 1, (0.9, 0.8)),
-        asked("candidate", 5, 0, 1, (0.9, 0.4)),
+        asked("candidate", 5, 0, 1, (0.9, 0.7)),
         asked("candidate", 6, 2, 3, (0.9, 0.9)),
         # One quarter that is recognised as both proves nothing, two do.
         asked("candidate", 8, 0, 1, nothing, ((0.95, 0.95), *[nothing] * 3)),
         asked("candidate", 9, 1, 0, nothing, (nothing, (0.99, 0), nothing, (0, 0.93))),
         asked("candidate", 10, 1, 0, nothing, (nothing, (0.8, 0), nothing, (0, 0.93))),
+        # Opposite halves prove two objects, overlapping ones nothing.
+        asked("candidate", 16, 0, 1, nothing, none, (nothing, nothing, (0, 0.96), (0.97, 0))),
+        asked("candidate", 20, 0, 1, nothing, none, (nothing, (0.99, 0), nothing, (0, 0.99))),
         asked("control", 12, 1, 0, (0.9, 0.1)),
-        asked("control", 14, 3, 2, (0.9, 0.7)),
+        asked("control", 14, 3, 2, (0.9, 0.85)),
     ]
     save(ledger, "crops", 1, answered, complete=True)
-    first, second = two_objects(ledger)
+    first, second, third = two_objects(ledger)
     assert (first.images, first.classes, first.severity) == ((4,), (0, 1), "low")
     assert first.score == first.effect == 0.8
     assert first.extra["boxes"] == [[0, 0, 1, 1], [2, 2, 3, 3]]
@@ -151,6 +163,9 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     assert "28 images of these classes that the model gets right, 1 with" in first.detail
     assert "Keep it, or give it both labels" in first.action
     assert (second.images, second.score) == ((9,), 0.93)
+    assert (third.images, third.score, third.extra["crops"]) == ((16,), 0.96, "halves")
+    down = crops.halves(ledger.receipt.grid)[2:]
+    assert third.extra["boxes"] == [list(down[1]), list(down[0])]
     few = make_ledger(tmp_path / "few", rows[:16])
     save(few, "crops", 1, answered[:1], complete=True)
     (found,) = two_objects(few)

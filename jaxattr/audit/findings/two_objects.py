@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,23 @@ from jaxattr.audit.probes import crops
 from jaxattr.audit.probes.store import Answered, answers
 from jaxattr.labels import LabelTable
 
-POINTED = 0.5
+POINTED = 0.8
 """Calibrated probability that a class must have in the crop that the map points at."""
 QUARTERS = 0.9
 """The same in two of the four quarters, of which the best two are chosen."""
+HALVES = 0.95
+"""The same in two opposite halves: what cuts through one object leaves much of it in both."""
 COMPARED = 10
 """Right images of the two classes, below which it is not known whether these are confused."""
+
+
+_Pairs = tuple[tuple[int, int], ...]
+TRIED: tuple[tuple[str, float, _Pairs], ...] = (
+    ("pointed", POINTED, ((0, 1),)),
+    ("quarters", QUARTERS, tuple(permutations(range(2, 6), 2))),
+    ("halves", HALVES, ((6, 7), (7, 6), (8, 9), (9, 8))),
+)
+"""What may prove two objects, the least probability, and pairs of crops for label and rival."""
 
 
 class Witnesses(NamedTuple):
@@ -25,8 +37,8 @@ class Witnesses(NamedTuple):
 
     boxes: tuple[tuple[int, ...], tuple[int, ...]]
     seen: tuple[float, float]
-    pointed: bool
-    """Whether the pair map chose them; else they are two quarters."""
+    found: str
+    """`pointed` where the pair map chose them, else `quarters` or `halves`."""
 
 
 def two_objects(ledger: Ledger) -> list[Finding]:
@@ -34,7 +46,8 @@ def two_objects(ledger: Ledger) -> list[Finding]:
 
     Either the crops are those where the pair map speaks for one and for the other, both recognised
     with a calibrated probability of `POINTED`; or two quarters of the image are, with `QUARTERS`,
-    as the best two of four are chosen. Proven means that, besides, no image with one
+    as the best two of four are chosen; or two opposite halves, with `HALVES`. Proven means that,
+    besides, no image with one
     object of the same two classes passes the same test: parts of one class can be taken for
     another that looks like it. Where the folder holds fewer than `COMPARED` right images of the
     two classes, that cannot be told, and the finding says "perhaps". How often one object passes
@@ -79,17 +92,18 @@ def two_objects(ledger: Ledger) -> list[Finding]:
 def witnesses(one: Answered, grid: tuple[int, int]) -> Witnesses | None:
     """The two crops that prove both classes, the map's where they do; none where none do."""
     seen = np.array(one.answer["seen"], np.float64)
-    boxes = [tuple(box) for box in one.question["boxes"]]
-    if min(seen[0, 0], seen[1, 1]) >= POINTED:
-        return Witnesses((boxes[0], boxes[1]), (float(seen[0, 0]), float(seen[1, 1])), True)
-    both = np.minimum(seen[2:, None, 0], seen[None, 2:, 1])
-    np.fill_diagonal(both, 0)
-    first, second = (int(at) for at in np.unravel_index(both.argmax(), both.shape))
-    if both[first, second] < QUARTERS:
-        return None
-    places = crops.quadrants(grid)
-    values = float(seen[2 + first, 0]), float(seen[2 + second, 1])
-    return Witnesses((places[first], places[second]), values, False)
+    pointed = [tuple(box) for box in one.question["boxes"]]
+    boxes = [*pointed, *crops.quadrants(grid), *crops.halves(grid)]
+    both = np.minimum(seen[:, None, 0], seen[None, :, 1])
+    for found, least, pairs in TRIED:
+        if max(map(max, pairs)) >= len(seen):
+            break  # answered by an earlier version, which had no halves
+        best = max(pairs, key=lambda pair: both[pair])
+        if both[best] >= least:
+            first, second = best
+            values = float(seen[first, 0]), float(seen[second, 1])
+            return Witnesses((boxes[first], boxes[second]), values, found)
+    return None
 
 
 def _pair(one: Answered) -> frozenset[int]:
@@ -100,7 +114,11 @@ def _finding(names: LabelTable, one: Answered, found: Witnesses, counts: dict[st
     label, rival = one.question["label"], one.question["rival"]
     first, second = names.short(label), names.short(rival)
     proven = counts["compared"] >= COMPARED
-    where = "where the map speaks for it" if found.pointed else "in a quarter of the image"
+    where = {
+        "pointed": "where the map speaks for it",
+        "quarters": "in a quarter of the image",
+        "halves": "in a half of the image",
+    }[found.found]
     compared = (
         f"Of the {counts['compared']:,} images of these classes that the model gets right, "
         f"{counts['controls']} with the other class for rival were put to the same test, and none "
@@ -134,7 +152,7 @@ def _finding(names: LabelTable, one: Answered, found: Witnesses, counts: dict[st
             **counts,
             "boxes": [list(box) for box in found.boxes],
             "seen": list(found.seen),
-            "pointed": found.pointed,
+            "crops": found.found,
             "certain": proven,
         },
     )

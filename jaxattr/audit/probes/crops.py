@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject
 
 NAME = "crops"
-VERSION = 1
+VERSION = 2
 CONTRADICTED = 100
 """Images whose label the model contradicts, the surest first: the list of mislabelled images."""
 DOUBTED = 100
@@ -84,13 +84,13 @@ def questions(ledger: Ledger) -> list[Question]:
 def answer(subject: Subject, question: Question) -> dict[str, Any]:
     """Calibrated probabilities of label and rival in each crop, enlarged to the model's input.
 
-    First the two where the map speaks for the label and for the rival, then the four `quadrants`.
-    Costs six forward passes.
+    First the two where the map speaks for the label and for the rival, then the four `quadrants`
+    and the four `halves`. Costs ten forward passes.
     """
     grid = subject.model.config.grid
     image = subject.image(question["image"])
     temperature = posterior(subject.ledger).model.temperature
-    boxes = [*question["boxes"], *quadrants(grid)]
+    boxes = [*question["boxes"], *quadrants(grid), *halves(grid)]
     parts = jnp.asarray(np.stack([crop(image, tuple(box), grid) for box in boxes]))
     logits = np.asarray(_predict(subject.model, parts), np.float64)
     both = np.exp(log_softmax(logits / temperature))[:, [question["label"], question["rival"]]]
@@ -102,6 +102,17 @@ def quadrants(grid: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     height, width = (max(1, side // 2) for side in grid)
     corners = [(top, left) for top in (0, grid[0] - height) for left in (0, grid[1] - width)]
     return [(top, left, top + height, left + width) for top, left in corners]
+
+
+def halves(grid: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """The left and the right half, the upper and the lower one, as `quadrants`."""
+    (height, width), (down, across) = grid, (max(1, side // 2) for side in grid)
+    return [
+        (0, 0, height, across),
+        (0, width - across, height, width),
+        (0, 0, down, width),
+        (height - down, 0, height, width),
+    ]
 
 
 def peaks(pair_map: Float[np.ndarray, "row column"]) -> Int[np.ndarray, "2 4"]:
