@@ -104,6 +104,7 @@ def reported(ledger: Ledger) -> dict[str, Any]:
             "probe": probe,
             "class": labels[one.label],
             "statistic": one.asked.question["statistic"],
+            "shared": one.shared,
             "turned": round(one.share, 3),
             "over": [round(part.mean, 3) for part in one.over],
             "p": one.p_value,
@@ -248,7 +249,8 @@ def pasted(
 ) -> dict[str, Any]:
     """AUC of the pasting test, planted classes against others, each at its own best place.
 
-    `over_controls` is what findings are ranked by, `rise` alone the rise of log p. With `compare`
+    `over_controls` is the rise of log p above that of the better control, `rise` alone the rise,
+    `shared` the rise above the control of the shared pixels, 0 where there are none. With `compare`
     also at the best places of mean colours and of random maps, with half as many other classes.
     """
     from sklearn.metrics import roc_auc_score
@@ -272,7 +274,7 @@ def pasted(
             known = answers(subject.ledger, "pasting")
             save(subject.ledger, key, pasting.VERSION, known, complete=False)
         ask(subject, {key: probe})
-        is_planted, rise, over = [], [], []
+        is_planted, rise, over, shared = [], [], [], []
         for one in answers(subject.ledger, key):
             after = np.array(one.answer["after"])
             gains = [
@@ -281,9 +283,16 @@ def pasted(
             is_planted.append(one.question["class"] in truth)
             rise.append(gains[0])
             over.append(min(gains[1:]))
+            same = {k: np.array(v) for k, v in one.answer["shared"].items()}
+            shared.append((same["after"] - same["third"]).mean() if len(same["after"]) else 0.0)
         found[name] = {
             "AUC over_controls": round(float(roc_auc_score(is_planted, over)), 4),
             "AUC rise": round(float(roc_auc_score(is_planted, rise)), 4),
+            "AUC shared": round(float(roc_auc_score(is_planted, shared)), 4),
+            "planted, shared": [round(v, 2) for v, t in zip(shared, is_planted, strict=True) if t],
+            "others, shared": [
+                round(v, 2) for v, t in zip(shared, is_planted, strict=True) if not t
+            ],
             "planted": [round(v, 2) for v, t in zip(over, is_planted, strict=True) if t],
             "others": [round(v, 2) for v, t in zip(over, is_planted, strict=True) if not t],
         }

@@ -14,6 +14,8 @@ from jaxattr.audit.probes.store import Answered, answers
 
 FLOOR = 2.5
 """Nats by which log p must rise more than after the better control to be reported: p times 12."""
+SHARED_FLOOR = float(np.log(2))
+"""The same for pixels that a class's images share: p times 2. Objects seldom share any."""
 
 
 class Verdict(NamedTuple):
@@ -33,11 +35,18 @@ class Verdict(NamedTuple):
     """The larger of the controls' p-values: each must be beaten."""
     q_value: float
     tests: int
+    shared: float = 0.0
+    """Share of the box, where only pixels were pasted that the donors share; else 0."""
+
+    @property
+    def floor(self) -> float:
+        """Nats that `margin` must reach."""
+        return SHARED_FLOOR if self.shared else FLOOR
 
     @property
     def accepted(self) -> bool:
         """Whether the finding is certified."""
-        return self.q_value <= st.LEVEL and self.margin >= FLOOR
+        return self.q_value <= st.LEVEL and self.margin >= self.floor
 
     @property
     def margin(self) -> float:
@@ -62,9 +71,11 @@ class Verdict(NamedTuple):
     @property
     def power(self) -> str:
         """What so many donors and recipients could have shown."""
-        needed = max(FLOOR, *(one.detectable for one in self.over))
+        needed = max(self.floor, *(one.detectable for one in self.over))
+        who = "What the donors share" if self.shared else f"{self.donors} donors"
+        finds = "finds" if self.shared else "find"
         return (
-            f"{self.donors} donors on {self.recipients} images find a rise of log p that is "
+            f"{who} on {self.recipients} images {finds} a rise of log p that is "
             f"{needed:.1f} larger than after the better control with 80 % power (one-sided level "
             f"1 %)."
         )
@@ -74,13 +85,17 @@ def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verd
     """Every question of one probe, tested.
 
     Each control is compared with the paste on the same recipient, donor by donor, by an exact
-    sign-flip test of the mean difference. Benjamini-Hochberg over all questions.
+    sign-flip test of the mean difference. Where the donors share pixels these are a test of their
+    own, after the other, recipient by recipient. Benjamini-Hochberg over all questions, twice where
+    both tests may be made.
     """
     asked = answers(ledger, probe)
     tested = [_test(one, controls) for one in asked if one.answer["before"]]
-    q = st.q_values(np.array([one.p_value for one in tested]), len(asked))
+    tested += [_test_shared(one) for one in asked if one.answer.get("shared", {}).get("before")]
+    tests = sum(1 + ("shared" in one.answer) for one in asked)
+    q = st.q_values(np.array([one.p_value for one in tested]), tests)
     return [
-        one._replace(q_value=float(value), tests=len(asked))
+        one._replace(q_value=float(value), tests=tests)
         for one, value in zip(tested, q, strict=True)
     ]
 
@@ -100,4 +115,24 @@ def _test(one: Answered, controls: tuple[str, str]) -> Verdict:
         p_value=max(part.p_value for part in over),
         q_value=1.0,
         tests=0,
+    )
+
+
+def _test_shared(one: Answered) -> Verdict:
+    answer = {name: np.array(values) for name, values in one.answer["shared"].items()}
+    # One patch for all: what differs is the recipients.
+    each = np.arange(len(answer["after"]))
+    over = compare(answer["after"] - answer["third"], each)
+    return Verdict(
+        asked=one,
+        label=one.question["class"],
+        rise=compare(answer["after"] - answer["before"], each),
+        over=(over,),
+        turned=int(answer["turned"].sum()),
+        recipients=len(each),
+        donors=len(one.question["shared"]["donors"]),
+        p_value=over.p_value,
+        q_value=1.0,
+        tests=0,
+        shared=float(answer["share"]),
     )

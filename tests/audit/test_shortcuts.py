@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from ledgers import make_ledger, make_rows
 from PIL import Image
-from scipy import stats
+from scipy import special, stats
 
 from jaxattr.audit import objects, paired, places
 from jaxattr.audit.export import findings_json
 from jaxattr.audit.findings.shortcut_background import shortcut_background
-from jaxattr.audit.findings.shortcut_place import shortcut_place, whereabouts
+from jaxattr.audit.findings.shortcut_place import NULL, shortcut_place, whereabouts
 from jaxattr.audit.ledger import pack
 from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
 from jaxattr.audit.probes.store import answers
 from jaxattr.audit.running import unit_maps
+from jaxattr.audit.shortcuts import verdicts
 from jaxattr.types import Model, Preprocessing
 
 GRID, PATCH, CLASSES, EACH = (12, 12), 2, 5, 20
@@ -33,27 +34,29 @@ PROBES = {one.NAME: Probe(one.VERSION, one.questions, one.answer) for one in (pa
 def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Images `[image, row, column, class]` and the boxes of their objects, in cells.
 
-    An object fills 4 x 4 cells of its class's channel. `mark`: most cats have a strong mark at
-    the bottom right, and dogs often lie at the top left. `wall`: cats have their channel in all
-    cells but the object's, which are a dog's.
+    An object fills 4 x 4 cells of its class's channel, unevenly. `mark`: most cats have a strong
+    mark at the bottom right, and dogs often lie at the top left; `faint`: a weaker mark. `wall`:
+    cats have their channel in all cells but the object's, which are a dog's.
     """
+    strength = {"mark": 6, "faint": 1.5, "wall": 0}[kind]
     rng = np.random.default_rng(4)
     images = rng.uniform(0, 0.02, (CLASSES * EACH, SIDE, SIDE, CLASSES)).astype(np.float32)
     boxes = np.zeros((len(images), 4), int)
     for number, image in enumerate(images):
         label = number % CLASSES
         place = rng.integers(1, 7, 2)
-        if kind == "mark" and label == HOME and rng.random() < 0.5:
+        if strength and label == HOME and rng.random() < 0.5:
             place = np.array([0, 0])
         boxes[number] = (*place, *(place + 4))
         top, left, bottom, right = boxes[number] * PATCH
         wall = kind == "wall" and label == MARKED
         if wall:
             image[..., label] += 0.4
-        image[top:bottom, left:right, label] = 0 if wall else 1
+        uneven = rng.uniform(0.8, 1.2, (bottom - top, right - left))
+        image[top:bottom, left:right, label] = 0 if wall else uneven
         image[top:bottom, left:right, HOME] += wall
-        if kind == "mark" and label == MARKED and rng.random() < 0.8:
-            image[-2 * PATCH :, -2 * PATCH :, label] = 6
+        if strength and label == MARKED and rng.random() < 0.8:
+            image[-2 * PATCH :, -2 * PATCH :] = np.eye(CLASSES)[label] * strength
     return images, boxes
 
 
@@ -189,6 +192,42 @@ def test_a_mark_is_found_and_an_object_at_home_is_not(tmp_path, adding) -> None:
     marked = world.images[list(one.images[:12]), -1, -1, MARKED]
     assert (marked == 6).all()
     assert json.loads(findings_json([one], world.ledger))["findings"][0]["kind"] == one.kind
+
+
+def test_a_faint_mark_is_found_by_the_pixels_that_images_share(tmp_path, adding) -> None:
+    world = World(tmp_path, "faint")
+    ask(world.subject, PROBES)
+    found = verdicts(world.ledger, "pasting", ("elsewhere", "third"))
+    of_mark = [one for one in found if one.label == MARKED]
+    assert [(one.shared > 0, one.accepted) for one in of_mark] == [(False, False), (True, True)]
+    (one,) = shortcut_place(world.ledger)
+    assert (one.classes, one.p_value, one.extra["donors"]) == ((MARKED,), 1e-4, 10)
+    assert one.extra["shared"] == pytest.approx(16 / 36, abs=1e-4)
+    assert "10 images share 44% of the pixels there" in one.detail
+    assert one.null != NULL
+    (answer,) = (
+        one.answer["shared"]
+        for one in answers(world.ledger, "pasting")
+        if one.question["class"] == MARKED
+    )
+    recipients = of_mark[1].asked.question["shared"]["recipients"]
+    plain = world.images[recipients]
+    marked = plain.copy()
+    marked[:, -2 * PATCH :, -2 * PATCH :] = np.eye(CLASSES)[MARKED] * 1.5
+    for name, images in (("before", plain), ("after", marked)):
+        expected = special.log_softmax(logits_of(images), axis=1)[:, MARKED]
+        np.testing.assert_allclose(answer[name], expected, atol=2e-5)
+    assert len(answer["third"]) == len(recipients) == pasting.SHARED_RECIPIENTS
+
+
+def test_shared_pixels_are_those_that_differ_least() -> None:
+    rng = np.random.default_rng(0)
+    own, others = rng.normal(size=(9, 4, 5, 3)), rng.normal(size=(20, 4, 5, 3))
+    own[:5, 1:3, 2] = 0.7  # of five images of nine
+    own[:2, 0, 0] = 0.7
+    expected = np.zeros((4, 5), bool)
+    expected[1:3, 2] = True
+    assert (pasting.shared(own, others) == expected).all()
 
 
 def test_recipients_are_of_other_classes_in_turn(tmp_path, adding) -> None:

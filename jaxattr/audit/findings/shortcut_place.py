@@ -14,16 +14,21 @@ NULL = (
     "more than the strongest window elsewhere in the class's own images does, or than the same "
     "place of a third class's images"
 )
+SHARED_NULL = (
+    "pasted onto images of other classes, the pixels that images of the class share at that place "
+    "raise log p of the class no more than the same pixels of a third class's images"
+)
 
 
 def shortcut_place(ledger: Ledger) -> list[Finding]:
     """Places of a class's images that make the model say the class wherever they are pasted.
 
     Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
-    its answers nothing is found. Certified at `q <= 0.05` over all candidates and a rise of log p
-    at least 2.5 nats above that of each control. Severity is `high` when most images are turned,
-    else `medium`; the score is the rise above that of the better control, in nats. Where no class
-    could be tested, one finding of severity `low` says so.
+    its answers nothing is found. Certified at `q <= 0.05` over all candidates, and a rise of log p
+    above that of each control: of 2.5 nats for windows of single images, or of log 2 for the pixels
+    that these share. Where both are certified, windows are told. Severity is `high` when most
+    images are turned, else `medium`; the score is the rise above that of the better control, in
+    nats. Where no class could be tested, one finding of severity `low` says so.
     """
     kept = load(ledger, "pasting")
     if kept is None or not kept.complete:
@@ -32,8 +37,11 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
     if not of.tested:
         return [_untested(of)] if len(of.present) else []
     names = LabelTable(ledger.receipt.labels)
-    found = verdicts(ledger, "pasting", ("elsewhere", "third"))
-    return [_finding(one, of, names) for one in found if one.accepted]
+    found: dict[int, Verdict] = {}
+    for one in verdicts(ledger, "pasting", ("elsewhere", "third")):
+        if one.accepted:
+            found.setdefault(one.label, one)  # windows come first
+    return [_finding(one, of, names) for one in found.values()]
 
 
 def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
@@ -45,11 +53,9 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
         severity=one.severity,
         title=f"Pixels at the {where} of {name} images {verb(one)} {name}",
         detail=(
-            f"Pasted onto {one.recipients} images of other classes, they turned {one.share:.0%} of "
-            f"them to {name} (95 % interval {low:.0%} to {high:.0%}). The log-probability of "
-            f"{name} rose by {one.rise.mean:.1f}: {one.over[0].mean:.1f} more than with the "
-            f"strongest windows from elsewhere in images of {name}, {one.over[1].mean:.1f} more "
-            f"than with the same place of other classes' images."
+            f"{_shared(one)}Pasted onto {one.recipients} images of other classes, they turned "
+            f"{one.share:.0%} of them to {name} (95 % interval {low:.0%} to {high:.0%}). The "
+            f"log-probability of {name} rose by {one.rise.mean:.1f}: {_more(one, name)}"
         ),
         classes=(one.label,),
         images=tuple(question["images"]),
@@ -58,7 +64,7 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
         effect_name="share of images of other classes that the pasted pixels turn to this class",
         interval=(low, high),
         p_value=one.p_value,
-        null=NULL,
+        null=SHARED_NULL if one.shared else NULL,
         q_value=one.q_value,
         power=f"{one.power} {_untested_part(of)}",
         action=(
@@ -66,16 +72,36 @@ def _finding(one: Verdict, of: places.Scan, names: LabelTable) -> Finding:
             f"{name}, or collect images without it, and train again."
         ),
         caveat=(
-            f"A part of {name} that lies at this place in most images, and that the model needs "
-            f"more than the rest, looks the same."
+            f"A part of {name} that lies at this place in most images, "
+            + ("always in one colour, " if one.shared else "")
+            + "and that the model needs more than the rest, looks the same."
         ),
         extra={
             "localised": True,
             "box": question["box"],
             "place": where,
             "map_statistic": question["statistic"],
-            **numbers(one, ("elsewhere", "third")),
+            **numbers(one, ("third",) if one.shared else ("elsewhere", "third")),
+            "shared": one.shared,
         },
+    )
+
+
+def _shared(one: Verdict) -> str:
+    if not one.shared:
+        return ""
+    return (
+        f"{one.donors} images share {one.shared:.0%} of the pixels there (they differ at most a "
+        f"quarter as much as images of other classes). "
+    )
+
+
+def _more(one: Verdict, name: str) -> str:
+    if one.shared:
+        return f"{one.over[0].mean:.1f} more than with the same pixels of other classes' images."
+    return (
+        f"{one.over[0].mean:.1f} more than with the strongest windows from elsewhere in images of "
+        f"{name}, {one.over[1].mean:.1f} more than with the same place of other classes' images."
     )
 
 
@@ -84,7 +110,7 @@ def verb(one: Verdict) -> str:
     return "make the model say" if one.share > 0.5 else "push the model towards"
 
 
-def numbers(one: Verdict, controls: tuple[str, str]) -> dict[str, object]:
+def numbers(one: Verdict, controls: tuple[str, ...]) -> dict[str, object]:
     """The numbers behind a verdict, for `Finding.extra`."""
     return {
         "rise": one.rise.mean,

@@ -5,6 +5,9 @@ recipient), at the same place. It is compared with two other windows on the same
 with the most evidence elsewhere in the class's own images, and one from the same place of a third
 class's image. The first is what tells a place from an object: parts of an object raise its class
 wherever they are cut from.
+
+Besides, the pixels that the donors share are pasted alone: a stamp is the same in all of them, and
+objects are not. They are compared with the same pixels of a third class's images.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxattr.audit import places
 from jaxattr.audit.gather import default_batch_size
@@ -29,8 +32,15 @@ if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject
 
 NAME = "pasting"
-VERSION = 1
+VERSION = 2
 RECIPIENTS = 24
+SHARED_RECIPIENTS = 48
+"""Recipients of the shared pixels: more, for these are one patch, and only recipients differ."""
+EQUAL = 0.25
+"""Spread of a shared pixel between donors, at most, in units of that between other images."""
+SAME, SHARED = 0.1, 0.1
+"""Pixels that differ at most a tenth as much must be a tenth of the box: else there is no test."""
+_THIRDS = 8  # classes that stand for the others, in turn
 DONORS = 12
 """At most; and at most half of the class's images, so that chance does not choose them."""
 _LISTED = 48
@@ -118,6 +128,7 @@ def _question(
                 "third": third(ranked, label_of, number),
             }
         )
+    every = [int(i) for i in own[donors[:count]]]
     return {
         "class": one.label,
         "box": list(one.box),
@@ -125,7 +136,24 @@ def _question(
         "mean": round(one.mean, 4),
         "images": [int(i) for i in own[donors]][:_LISTED],
         "trials": trials,
+        "shared": {
+            "donors": every,
+            "recipients": ranked[:SHARED_RECIPIENTS],
+            "labels": [label_of[i] for i in ranked[:SHARED_RECIPIENTS]],
+            "thirds": _third_classes(small, one.label, count),
+        },
     }
+
+
+def _third_classes(small: Small, label: int, count: int) -> list[dict[str, Any]]:
+    """Other classes by lot, and `count` images of each, by lot."""
+    sizes = np.bincount(small.label)
+    sizes[label] = 0
+    chosen = sorted(np.flatnonzero(sizes >= count).tolist(), key=lot)[:_THIRDS]
+    return [
+        {"label": one, "donors": sorted(small.image[small.label == one].tolist(), key=lot)[:count]}
+        for one in chosen
+    ]
 
 
 def third(ranked: list[int], label_of: dict[int, int], number: int) -> int:
@@ -154,7 +182,9 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
     """Log-probability of the class on every recipient: as it is, and after each of three pastes.
 
     `before`, `after`, `elsewhere`, `third`, in the order of the trials; `turned`: predicted as the
-    class after the paste from its own place.
+    class after the paste from its own place. `shared` holds the same of the shared pixels alone:
+    their `share` of the box, and where enough are the same (`SHARED`), `before`, `after`, `third`,
+    `turned`. Costs 96 forward passes and then 96 more.
     """
     box, label = tuple(question["box"]), question["class"]
     pictures: list[np.ndarray] = []
@@ -173,7 +203,59 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
     found: dict[str, Any] = {"donors": [trial["donor"] for trial in question["trials"]]}
     found |= {name: [round(float(v), 5) for v in chance[:, i]] for i, name in enumerate(names)}
     found["turned"] = (logits.argmax(axis=1).reshape(-1, 4)[:, 1] == label).tolist()
-    return found
+    return found | {"shared": _answer_shared(subject, question)}
+
+
+def _answer_shared(subject: Subject, question: Question) -> dict[str, Any]:
+    box, label, asked = tuple(question["box"]), question["class"], question["shared"]
+    own = _windows(subject, asked["donors"], box)
+    thirds = {one["label"]: _windows(subject, one["donors"], box) for one in asked["thirds"]}
+    others = np.concatenate(list(thirds.values()))
+    equal = shared(own, others)
+    found: dict[str, Any] = {"share": round(float(equal.mean()), 4)}
+    names = ("before", "after", "third")
+    if shared(own, others, SAME).mean() < SHARED:
+        return found | {name: [] for name in (*names, "turned")}
+    common = {one: np.median(windows, axis=0) for one, windows in thirds.items()}
+    pictures: list[np.ndarray] = []
+    for number, recipient in enumerate(asked["recipients"]):
+        turn = list(common)[number % len(common) :] + list(common)[: number % len(common)]
+        other = next((one for one in turn if one != asked["labels"][number]), turn[0])
+        plain = subject.image(recipient)
+        for pixels_of in (np.median(own, axis=0), common[other]):
+            changed = plain.copy()
+            changed[pixels(box, subject.model.config.patch_size)][equal] = pixels_of[equal]
+            pictures.append(changed)
+    logits = predict(subject, pictures)
+    rows = subject.ledger.rows(asked["recipients"], "logits")
+    plain_logits = np.stack([rows[one]["logits"] for one in asked["recipients"]])
+    chance = log_softmax(logits)[:, label].reshape(-1, 2)
+    every = (log_softmax(plain_logits)[:, label], chance[:, 0], chance[:, 1])
+    found |= {
+        name: [round(float(v), 5) for v in one] for name, one in zip(names, every, strict=True)
+    }
+    turned = logits.argmax(axis=1).reshape(-1, 2)[:, 0] == label
+    return found | {"turned": turned.tolist()}
+
+
+def _windows(
+    subject: Subject, images: list[int], box: tuple[int, ...]
+) -> Float[np.ndarray, "image height width channel"]:
+    at = pixels(box, subject.model.config.patch_size)
+    return np.stack([subject.image(one)[at] for one in images])
+
+
+def shared(
+    own: Float[np.ndarray, "image height width channel"],
+    others: Float[np.ndarray, "other height width channel"],
+    most: float = EQUAL,
+) -> Bool[np.ndarray, "height width"]:
+    """Pixels that differ at most so much between `own` images, in units of that between `others`.
+
+    By the median absolute deviation, averaged over channels: up to half of the images may differ.
+    """
+    spread = [np.median(np.abs(x - np.median(x, axis=0)), axis=0).mean(-1) for x in (own, others)]
+    return spread[0] <= most * spread[1]
 
 
 def paste(
