@@ -26,8 +26,12 @@ NEAR = 20
 """Bits of 63 in which candidates may differ: a shift by 4 % of the side changes up to 18."""
 LIKE = 0.8
 """Cosine of the class-token features, less their mean, that candidates must reach."""
-ALIGNED = 0.88
-"""Correlation of the pixels, best of all small shifts, that copies must reach."""
+CLOSE, ROUGHLY_LIKE = 16, 0.5
+"""With at most so many bits apart a smaller cosine will do: a shift in both directions changes the
+features of a small photo to a cosine of .65."""
+ALIGNED, SURELY_ALIGNED = 0.88, 0.95
+"""Correlation of the pixels, best of all small shifts, that copies must reach, and those whose
+features are only roughly alike."""
 _PIXELS, _REACH = 64, 3
 _PARTS, _ROUNDING = 32, 1e-4
 _SAMPLE = 4096  # images that the principal parts are taken from: any axes would do
@@ -118,8 +122,10 @@ def candidates(
     of: Signatures,
     features: Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some feature"]],
     first_in: int | None = None,
-) -> list[tuple[int, int]]:
+) -> list[tuple[int, int, float]]:
     """Pairs of different files that may be copies, by position, the most alike hashes first.
+
+    With each pair comes the correlation that its pixels must reach.
 
     Every pair of hashes is compared, in blocks; then the few that are left by their features, which
     `features` gives for ascending positions. With `first_in` only pairs whose first is one of so
@@ -135,14 +141,16 @@ def candidates(
     some, place = np.unique(np.stack([each[first], each[second]]), return_inverse=True)
     unit = _unit(features(some) - of.mean) if len(some) else np.zeros((0, len(of.mean)))
     first, second = place.reshape(2, -1)
-    keep = _products(unit, first, second) >= LIKE
+    cosine = _products(unit, first, second)
+    keep = cosine >= _like(apart)
     first, second, apart = some[first[keep]], some[second[keep]], apart[keep]
+    needed = np.where(cosine[keep] >= LIKE, ALIGNED, SURELY_ALIGNED)
     order = np.lexsort((second, first, apart))
-    return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
+    return [(int(first[one]), int(second[one]), float(needed[one])) for one in order]
 
 
 def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list[Match]:
-    """Copies: equal files, and candidates whose pixels correlate at least `ALIGNED`.
+    """Copies: equal files, and candidates whose pixels correlate as much as they must.
 
     Pairs that hang together by earlier ones are not looked at again, so a group of n images has
     n - 1 matches: equal files with their first one, then the most alike hashes first. `first_in`
@@ -152,7 +160,7 @@ def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list
         Match(file, image, True, 1.0) for image, file in enumerate(of.file.tolist()) if file < image
     ]
     pairs = candidates(of, lambda positions: _features(ledger, of.image[positions]), first_in)
-    wanted = np.unique(np.array(pairs, np.int64))
+    wanted = np.unique(np.array([pair[:2] for pair in pairs], np.int64))
     small = ledger.rows(of.image[wanted].tolist(), "thumbnail")
     group = list(range(len(of.image)))
 
@@ -160,10 +168,10 @@ def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list
     def grey(position: int) -> np.ndarray | None:
         return grey_picture(small[int(of.image[position])]["thumbnail"], _PIXELS)
 
-    for one, other in pairs:
+    for one, other, needed in pairs:
         first, second = _root(group, one), _root(group, other)
         value = correlation(grey(one), grey(other)) if first != second else 0.0
-        if value >= ALIGNED:
+        if value >= needed:
             group[second] = first
             found.append(Match(one, other, False, value))
     return found
@@ -229,9 +237,14 @@ def _near(bits: np.ndarray, direction: np.ndarray, start: int) -> np.ndarray:
         apart = apart[first, second]
         first, second = start + first, at + second
         most = _products(direction, first, second)
-        keep = (first < second) & (most >= LIKE - _ROUNDING)
+        keep = (first < second) & (most >= _like(apart) - _ROUNDING)
         found.append(np.stack([first[keep], second[keep], apart[keep]]).astype(np.int64))
     return np.concatenate(found, axis=1)
+
+
+def _like(apart: np.ndarray) -> np.ndarray:
+    """The cosine that pairs so many bits apart must reach."""
+    return np.where(apart <= CLOSE, ROUGHLY_LIKE, LIKE)
 
 
 def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:

@@ -35,12 +35,13 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
     """Groups of images that are copies, one finding a group, worst first by where they lie.
 
     Equal files are certain. Near copies are pairs with hashes within `duplicates.NEAR` of 63 bits,
-    features of cosine `duplicates.LIKE` and pixels that correlate `duplicates.ALIGNED` after the
-    best small shift: measured thresholds, no p-value. Severity is `high` where equal files carry
-    different labels (one is wrong, or the picture shows both) or lie in different splits (a leak),
-    `medium` where near copies do, and `low` inside one class. Splits are told by folder names of
-    the file's path (`SPLITS`); a training folder (`ledger.training`) is another split. Groups that
-    lie in it alone are left to its own audit.
+    features of cosine `duplicates.LIKE` (`ROUGHLY_LIKE` within `CLOSE` bits) and pixels that
+    correlate `duplicates.ALIGNED` after the best small shift (`SURELY_ALIGNED` where the features
+    are only roughly alike): measured thresholds, no p-value.
+    Severity is `high` where equal files carry different labels (one is wrong, or the picture shows
+    both) or lie in different splits (a leak), `medium` where near copies do, and `low` inside one
+    class. Splits are told by folder names of the file's path (`SPLITS`); a training folder
+    (`ledger.training`) is another split. Groups that lie in it alone are left to its own audit.
     """
     both, own = joined(ledger), ledger.receipt.count
     of = duplicates.signatures(both)
@@ -158,12 +159,10 @@ def _tied(exact: bool, least: float) -> str:
 
 def _advice(across: bool, leak: bool, training: bool) -> str:
     if training:
-        end = (
-            " One of the labels is wrong, or the picture shows both: correct it." if across else ""
-        )
+        end = " One of the labels is wrong, or the picture shows both." if across else ""
         return (
-            "Remove it from this folder, or from training and train again: the model has seen it, "
-            f"so what is measured on it is flattered.{end}"
+            "Remove it here, or from training and train again: the model has seen it, so accuracy "
+            f"measured on it is flattered.{end}"
         )
     if leak:
         return "Remove the copy from one split: accuracy measured on it is flattered."
