@@ -9,6 +9,7 @@ temperature forgives a model that mistakes some kind of image, and a test has to
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -50,7 +51,7 @@ def sharpen(of: Posterior) -> Posterior:
     )
     for _ in range(ROUNDS):
         rates, kept = (values[some] for values in folder_rates(result))
-        fit = optimize.minimize_scalar(
+        fit: Any = optimize.minimize_scalar(
             partial(_loss, part, rates, kept),
             bounds=(1.0, STEEPEST),
             method="bounded",
