@@ -61,8 +61,8 @@ def draw(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def logits_of(images: np.ndarray) -> np.ndarray:
-    """A whole object adds 6 to its class."""
-    return images.sum(axis=(1, 2)) * 6 / (16 * PATCH**2)
+    """A whole object adds 9 to its class."""
+    return images.sum(axis=(1, 2)) * 9 / (16 * PATCH**2)
 
 
 def cells(images: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
 
     Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
     its answers nothing is found. Certified at `q <= 0.05` over all candidates, and a rise of log p
-    above that of each control: of 2.5 nats for windows of single images, or of log 2 for the pixels
+    above that of each control: of 3.5 nats for windows of single images, or of log 2 for the pixels
     that these share. Where both are certified, windows are told. Severity is `high` when most
     images are turned, else `medium`; the score is the rise above that of the better control, in
     nats. Where no class could be tested, one finding of severity `low` says so.
