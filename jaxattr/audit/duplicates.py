@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ ALIGNED, SURELY_ALIGNED = 0.88, 0.95
 """Correlation of the pixels, best of all small shifts, that copies must reach, and those whose
 features are only roughly alike."""
 _PIXELS, _REACH = 64, 3
+_SHIFTS = np.array(list(product(range(-_REACH, _REACH + 1), repeat=2)))
 _PARTS, _ROUNDING = 32, 1e-4
 _SAMPLE = 4096  # images that the principal parts are taken from: any axes would do
 _READ = 512
@@ -101,21 +103,41 @@ def correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
     """`aligned` of grey pictures of 64 x 64."""
     if one is None or other is None:
         return 0.0
-    steps = range(-_REACH, _REACH + 1)
-    best = 0.0
-    for row in steps:
-        for column in steps:
-            parts = [
-                image[
-                    max(sign * row, 0) : _PIXELS + min(sign * row, 0),
-                    max(sign * column, 0) : _PIXELS + min(sign * column, 0),
-                ]
-                for image, sign in ((one, 1), (other, -1))
-            ]
-            a, b = (part - part.mean() for part in parts)
-            spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
-            best = max(best, float((a * b).sum()) / spread if spread > 0 else 0.0)
-    return best
+    products = np.array(
+        [np.einsum("ij,ij->", one[here], other[there]) for here, there in _shared_parts()]
+    )
+    # Of the part that both show: one's for a shift is the other's for the opposite one.
+    (first, first_square), (second, second_square) = map(_shifted_sums, (one, other))
+    second, second_square = second[::-1], second_square[::-1]
+    count = np.prod(_PIXELS - np.abs(_SHIFTS), axis=1)
+    spread = (first_square - first**2 / count) * (second_square - second**2 / count)
+    some = spread > 1e-6  # nothing to compare in a flat part
+    values = (products - first * second / count)[some] / np.sqrt(spread[some])
+    return float(values.max(initial=0.0))
+
+
+def _shifted_sums(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of a picture and of its square over the part that is left at every shift."""
+    tables = []
+    for values in (picture, picture**2):
+        total = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        low, high = np.maximum(_SHIFTS, 0), _PIXELS + np.minimum(_SHIFTS, 0)
+        (top, left), (bottom, right) = low.T, high.T
+        tables.append(
+            total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+        )
+    return tables[0], tables[1]
+
+
+@lru_cache
+def _shared_parts() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """What both pictures show, in either, at every shift."""
+
+    def part(row: int, column: int) -> tuple[slice, slice]:
+        ends = (slice(max(by, 0), _PIXELS + min(by, 0)) for by in (row, column))
+        return next(ends), next(ends)
+
+    return [(part(row, column), part(-row, -column)) for row, column in _SHIFTS.tolist()]
 
 
 def candidates(
