@@ -147,10 +147,17 @@ def explain_part(arguments: Any) -> dict[str, Any]:
 
 
 def forward_part(arguments: Any) -> dict[str, Any]:
-    """One forward pass of images that lie in memory."""
-    from jaxattr.audit.evidence import glance_batch
+    """One forward pass of images that lie in memory: one view."""
+    import jax
 
-    return in_memory(arguments, glance_batch)
+    from jaxattr.gradients import over_images
+    from jaxattr.vit import predict
+
+    @jax.jit
+    def forward(model: Any, images: Any, labels: Any) -> Any:
+        return over_images(lambda image, label: predict(model, image), images, labels)
+
+    return in_memory(arguments, forward)
 
 
 def in_memory(arguments: Any, function: Any) -> dict[str, Any]:
