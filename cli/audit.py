@@ -180,8 +180,8 @@ def ask_model(model: Model, ledger: Ledger, root: Path, *, quiet: bool) -> None:
 def write_results(ledger: Ledger, summary: Summary, findings: list[Finding]) -> Path:
     """Write the findings and the report beside the ledger; return the report's path."""
     from jaxattr.audit.export import findings_csv, findings_json
-    from jaxattr.audit.ledger import replacing
     from jaxattr.audit.report import render
+    from jaxattr.audit.writing import replacing
 
     texts = {
         "findings.json": findings_json(findings, ledger),

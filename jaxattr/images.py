@@ -13,9 +13,8 @@ import io
 import os
 import re
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from PIL import Image
 
 from jaxattr.errors import ImageError
+from jaxattr.threads import map_ahead
 from jaxattr.types import Preprocessing
 
 Item = TypeVar("Item")
@@ -151,9 +151,7 @@ def read_ahead(
     """
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     ahead = 4 * workers if ahead is None else ahead
-    if workers < 1 or ahead < 1:
-        raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
-    return _read_ahead(items, function, workers, ahead)
+    return map_ahead(partial(_attempt, function), items, workers=workers, ahead=ahead)
 
 
 def thumbnail(pixels: Pixels, size: int = 128) -> bytes:
@@ -261,24 +259,8 @@ def _resized_size(size: tuple[int, int], resize: tuple[int, int] | int | None) -
     return int(resize * width / height), resize
 
 
-def _read_ahead(
-    items: Iterable[Item], function: Callable[[Item], Result], workers: int, ahead: int
-) -> Iterator[Result | ImageError]:
-    waiting: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
+def _attempt(function: Callable[[Item], Result], item: Item) -> Result | ImageError:
     try:
-        for item in items:
-            waiting.append(executor.submit(function, item))
-            if len(waiting) == ahead:
-                yield _outcome(waiting.popleft())
-        while waiting:
-            yield _outcome(waiting.popleft())
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcome(future: Future[Result]) -> Result | ImageError:
-    try:
-        return future.result()
+        return function(item)
     except ImageError as error:
         return error

@@ -6,7 +6,6 @@ import io
 import os
 import struct
 import threading
-import time
 import warnings
 import zlib
 from typing import Any
@@ -393,37 +392,6 @@ def test_thumbnail_is_small_and_repeatable():
         assert image.size == (30, 20)  # never enlarged
 
 
-def threads() -> int:
-    return sum(thread.name.startswith("read-ahead") for thread in threading.enumerate())
-
-
-@pytest.mark.parametrize("ahead", [1, 3, 50])
-def test_read_ahead_keeps_the_order(ahead):
-    def slow_first(item: int) -> int:
-        time.sleep(0.002 * (7 - item % 7))
-        return item * item
-
-    found = list(images.read_ahead(range(30), slow_first, workers=4, ahead=ahead))
-    assert found == [item * item for item in range(30)]
-    assert threads() == 0
-    assert list(images.read_ahead([], slow_first)) == []
-
-
-def test_read_ahead_is_bounded():
-    taken = []
-
-    def items():
-        for item in range(100):
-            taken.append(item)
-            yield item
-
-    results = images.read_ahead(items(), lambda item: item, workers=2, ahead=5)
-    assert taken == []
-    for consumed, result in enumerate(results):
-        assert result == consumed
-        assert len(taken) <= consumed + 5
-
-
 def test_read_ahead_yields_image_errors_and_raises_others():
     def sometimes(item: int) -> int:
         if item == 2:
@@ -440,37 +408,4 @@ def test_read_ahead_yields_image_errors_and_raises_others():
     assert next(results) == 3
     with pytest.raises(ZeroDivisionError):
         next(results)
-    assert threads() == 0
-
-
-def test_read_ahead_stops_with_its_consumer():
-    started = []
-
-    def work(item: int) -> int:
-        started.append(item)
-        time.sleep(0.005)
-        return item
-
-    results = images.read_ahead(range(1000), work, workers=2, ahead=8)
-    assert next(results) == 0
-    results.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert threads() == 0
-    assert len(started) <= 8
-
-
-def test_read_ahead_stops_on_an_interrupt():
-    def work(item: int) -> int:
-        if item == 3:
-            raise KeyboardInterrupt
-        return item
-
-    results = images.read_ahead(range(1000), work, workers=2)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(KeyboardInterrupt):
-        next(results)
-    assert threads() == 0
-
-
-def test_read_ahead_needs_a_worker():
-    with pytest.raises(ValueError, match="at least 1, got 0 and 4"):
-        images.read_ahead([1], str, workers=0, ahead=4)
+    assert not any(one.name.startswith("map-ahead") for one in threading.enumerate())

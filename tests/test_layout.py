@@ -17,6 +17,7 @@ PACKAGE = Path(jaxattr.__file__).parent
 # A room may import rooms of lower numbers, and its own.
 LEVELS = {
     "errors": 0,
+    "threads": 1,
     "types": 1,
     "nonlinear": 1,
     "vit": 2,

@@ -6,11 +6,7 @@ those of the thumbnail in the ledger, so nothing but the ledger is read.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +14,10 @@ from jaxtyping import Float, Int, Int8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from jaxattr.audit.hashing import grey_picture, hashes, unpacked
-from jaxattr.audit.ledger import Ledger
-from jaxattr.errors import ImageError
-from jaxattr.images import read_ahead
+from jaxattr.audit.alignment import correlations, picture
+from jaxattr.audit.hashing import hashes, unpacked
+from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.threads import map_ahead
 
 NEAR = 20
 """Bits of 63 in which candidates may differ: a shift by 4 % of the side changes up to 18."""
@@ -33,13 +29,11 @@ features of a small photo to a cosine of .65."""
 ALIGNED, SURELY_ALIGNED = 0.88, 0.95
 """Correlation of the pixels, best of all small shifts, that copies must reach, and those whose
 features are only roughly alike."""
-_PIXELS, _REACH = 64, 3
-_SHIFTS = np.array(list(product(range(-_REACH, _REACH + 1), repeat=2)))
 _PARTS, _ROUNDING = 32, 1e-4
 _SAMPLE = 4096  # images that the principal parts are taken from: any axes would do
 _READ = 512
 _ROWS, _COLUMNS, _PAIRS = 256, 2048, 8192
-_CACHED = 1024
+_TOGETHER, _BLOCK = 1024, 64  # pairs of pictures
 
 
 class Signatures(NamedTuple):
@@ -74,70 +68,17 @@ class Match(NamedTuple):
 def signatures(ledger: Ledger) -> Signatures:
     """Read a ledger's signatures: 63 bytes and at most 33 numbers of its feature an image."""
     mean, axes = _principal(ledger)
-    files: dict[str, int] = {}
-    parts, start = [], 0
-    columns = ("index", "label", "sha256", "feature", "hash")
-    for shard in ledger.iterate(*columns, rows=_READ):
-        file = [files.setdefault(name, start + at) for at, name in enumerate(shard["sha256"])]
+
+    def read(shard: Columns) -> tuple[np.ndarray, ...]:
         direction = _directions(shard["feature"] - mean, axes)
-        parts.append(
-            (shard["index"], shard["label"], np.array(file, np.int64), shard["hash"], direction)
-        )
-        start += len(file)
-    image, label, file, packed, direction = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+        return (*(shard[name] for name in ("index", "label", "sha256", "hash")), direction)
+
+    parts = ledger.each(read, "index", "label", "sha256", "hash", "feature", rows=_READ)
+    image, label, name, packed, direction = map(np.concatenate, zip(*parts, strict=True))
+    files: dict[str, int] = {}
+    file = np.array([files.setdefault(one, at) for at, one in enumerate(name)], np.int64)
     bits = unpacked(packed) if None not in packed else _hashed_again(ledger)
     return Signatures(image, label, file, bits, direction, mean)
-
-
-def aligned(first: bytes, second: bytes) -> float:
-    """Correlation of two thumbnails' grey 64 x 64 pixels, the best of all shifts by up to 3.
-
-    Taken over the part that both show. 0 where one cannot be read or has nothing to compare.
-    """
-    return correlation(grey_picture(first, _PIXELS), grey_picture(second, _PIXELS))
-
-
-def correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    """`aligned` of grey pictures of 64 x 64."""
-    if one is None or other is None:
-        return 0.0
-    products = np.array(
-        [np.einsum("ij,ij->", one[here], other[there]) for here, there in _shared_parts()]
-    )
-    # Of the part that both show: one's for a shift is the other's for the opposite one.
-    (first, first_square), (second, second_square) = map(_shifted_sums, (one, other))
-    second, second_square = second[::-1], second_square[::-1]
-    count = np.prod(_PIXELS - np.abs(_SHIFTS), axis=1)
-    spread = (first_square - first**2 / count) * (second_square - second**2 / count)
-    some = spread > 1e-6  # nothing to compare in a flat part
-    values = (products - first * second / count)[some] / np.sqrt(spread[some])
-    return float(values.max(initial=0.0))
-
-
-def _shifted_sums(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of a picture and of its square over the part that is left at every shift."""
-    tables = []
-    for values in (picture, picture**2):
-        total = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-        low, high = np.maximum(_SHIFTS, 0), _PIXELS + np.minimum(_SHIFTS, 0)
-        (top, left), (bottom, right) = low.T, high.T
-        tables.append(
-            total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
-        )
-    return tables[0], tables[1]
-
-
-@lru_cache
-def _shared_parts() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """What both pictures show, in either, at every shift."""
-
-    def part(row: int, column: int) -> tuple[slice, slice]:
-        ends = (slice(max(by, 0), _PIXELS + min(by, 0)) for by in (row, column))
-        return next(ends), next(ends)
-
-    return [(part(row, column), part(-row, -column)) for row, column in _SHIFTS.tolist()]
 
 
 def candidates(
@@ -157,8 +98,7 @@ def candidates(
     bits, direction = _packed(of.hash[each]), of.direction[each]
     wanted = len(each) if first_in is None else int(np.searchsorted(each, first_in))
     starts = range(0, wanted, _ROWS)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        parts = list(pool.map(lambda start: _near(bits, direction, start), starts))
+    parts = map_ahead(lambda start: _near(bits, direction, start), starts)
     first, second, apart = np.concatenate([np.zeros((3, 0), np.int64), *parts], axis=1)
     some, place = np.unique(np.stack([each[first], each[second]]), return_inverse=True)
     unit = _unit(features(some) - of.mean) if len(some) else np.zeros((0, len(of.mean)))
@@ -183,19 +123,24 @@ def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list
     ]
     pairs = candidates(of, lambda positions: _features(ledger, of.image[positions]), first_in)
     wanted = np.unique(np.array([pair[:2] for pair in pairs], np.int64))
-    small = ledger.rows(of.image[wanted].tolist(), "thumbnail")
+    pictures = _pictures(ledger, of.image[wanted]) if pairs else {}
     group = list(range(len(of.image)))
 
-    @lru_cache(_CACHED)
-    def grey(position: int) -> np.ndarray | None:
-        return grey_picture(small[int(of.image[position])]["thumbnail"], _PIXELS)
+    def apart(pair: tuple[int, int, float]) -> bool:
+        return _root(group, pair[0]) != _root(group, pair[1])
 
-    for one, other, needed in pairs:
-        first, second = _root(group, one), _root(group, other)
-        value = correlation(grey(one), grey(other)) if first != second else 0.0
-        if value >= needed:
-            group[second] = first
-            found.append(Match(one, other, False, value))
+    def compared(block: list[tuple[int, int, float]]) -> np.ndarray:
+        one, other = (np.stack([pictures[of.image[p[i]]] for p in block]) for i in (0, 1))
+        return correlations(one, other)
+
+    for start in range(0, len(pairs), _TOGETHER):
+        some = [pair for pair in pairs[start : start + _TOGETHER] if apart(pair)]
+        blocks = [some[at : at + _BLOCK] for at in range(0, len(some), _BLOCK)]
+        values = np.concatenate([np.zeros(0), *map_ahead(compared, blocks)])
+        for pair, value in zip(some, values.tolist(), strict=True):
+            if value >= pair[2] and apart(pair):
+                group[_root(group, pair[1])] = _root(group, pair[0])
+                found.append(Match(pair[0], pair[1], False, value))
     return found
 
 
@@ -214,20 +159,14 @@ def groups(found: list[Match], count: int) -> list[list[Match]]:
 
 def _hashed_again(ledger: Ledger) -> np.ndarray:
     """Hashes of a ledger that was made without them, from its thumbnails."""
-    found = []
-    shards = ledger.iterate("thumbnail")
-    for part in read_ahead(shards, lambda shard: hashes(shard["thumbnail"])):
-        if isinstance(part, ImageError):
-            raise part
-        found.append(part)
-    return np.concatenate(found)
+    return np.concatenate(list(ledger.each(lambda shard: hashes(shard["thumbnail"]), "thumbnail")))
 
 
 def _principal(ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the features, and the axes in which they differ most."""
     count, total = 0, np.zeros(ledger.receipt.feature_size)
     every, some = -(-ledger.receipt.count // _SAMPLE), []
-    for shard in ledger.iterate("feature", rows=_READ):
+    for shard in ledger.each(lambda shard: shard, "feature", rows=_READ):
         feature = shard["feature"].astype(np.float64)
         count, total = count + len(feature), total + feature.sum(axis=0)
         some.append(feature[::every])
@@ -270,8 +209,23 @@ def _like(apart: np.ndarray) -> np.ndarray:
 
 
 def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:
-    shards = ledger.iterate("index", "feature")
-    return np.concatenate([one["feature"][np.isin(one["index"], images)] for one in shards])
+    def some(shard: Columns) -> np.ndarray:
+        return shard["feature"][np.isin(shard["index"], images)]
+
+    return np.concatenate(list(ledger.each(some, "index", "feature", rows=_READ)))
+
+
+def _pictures(ledger: Ledger, images: np.ndarray) -> dict[int, np.ndarray]:
+    """Grey pictures by ledger index."""
+
+    def some(shard: Columns) -> dict[int, np.ndarray]:
+        rows = np.flatnonzero(np.isin(shard["index"], images))
+        return {int(shard["index"][row]): picture(shard["thumbnail"][row]) for row in rows}
+
+    found: dict[int, np.ndarray] = {}
+    for part in ledger.each(some, "index", "thumbnail", rows=_READ):
+        found |= part
+    return found
 
 
 def _products(vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse, special
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import Columns, Ledger
 from jaxattr.audit.posterior import KEPT, Posterior, once, posterior
 
 _READ = 1024
@@ -34,17 +34,20 @@ def excess(ledger: Ledger) -> Excess:
     small, and one of b that carries the label a counts against the pair.
     """
     of = posterior(ledger)
-    classes, start = len(of.classes), 0
+    classes = len(of.classes)
     total, variance = np.zeros((2, classes, classes))
-    for shard in ledger.iterate("logits", rows=_READ) if classes else ():
+
+    def products(shard: Columns) -> tuple[sparse.sparray, sparse.sparray]:
         p = model_probabilities(shard["logits"], of)
-        rows, label = np.arange(len(p)), of.label[start : start + len(p)]
+        rows, label = np.arange(len(p)), of.label[np.searchsorted(of.image, shard["index"])]
         least = np.partition(p, -min(KEPT, classes), axis=1)[:, -min(KEPT, classes), None]
         kept = sparse.csr_array(np.where(p >= least, p, 0.0))
         given = sparse.csr_array((np.ones(len(p)), (rows, label)), shape=p.shape)
-        total += ((kept - given).T @ kept).toarray()
-        variance += ((kept - kept * kept).T @ (kept * kept)).toarray()
-        start += len(p)
+        return (kept - given).T @ kept, (kept - kept * kept).T @ (kept * kept)
+
+    for part in ledger.each(products, "index", "logits", rows=_READ) if classes else ():
+        for whole, one in zip((total, variance), part, strict=True):
+            whole += one.toarray()
     np.fill_diagonal(total, 0.0)
     z = total / np.sqrt(np.maximum(variance, 1e-12))
     return Excess(total / np.maximum(of.counts, 1), z)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int8, UInt8
 from scipy import fft
 
 SIDE = 32
@@ -31,7 +31,7 @@ def hashes(thumbnails: Iterable[bytes]) -> Int8[np.ndarray, "image 63"]:
     seen = {at: one for at, one in enumerate(greys) if one is not None and one.std() >= _FLAT}
     result = np.zeros((len(greys), BITS), np.int8)
     if seen:
-        pictures = np.stack(list(seen.values()))
+        pictures = np.stack(list(seen.values())).astype(np.float64)
         waves = np.asarray(fft.dctn(pictures, axes=(1, 2), norm="ortho"))
         low = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(seen), -1)[:, 1:]
         result[list(seen)] = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1)
@@ -53,8 +53,8 @@ def unpacked(packed: Iterable[bytes]) -> Int8[np.ndarray, "image 63"]:
     return np.where(known[:, None], 2 * bits.astype(np.int8) - 1, 0).astype(np.int8)
 
 
-def grey_picture(thumbnail: bytes, side: int) -> np.ndarray | None:
-    """A grey square of float64, or nothing where the thumbnail cannot be read."""
+def grey_picture(thumbnail: bytes, side: int) -> UInt8[np.ndarray, "row column"] | None:
+    """A grey square, or nothing where the thumbnail cannot be read."""
     from PIL import Image
 
     try:
@@ -62,4 +62,4 @@ def grey_picture(thumbnail: bytes, side: int) -> np.ndarray | None:
             grey = image.convert("L").resize((side, side), Image.Resampling.BOX)
     except OSError:
         return None
-    return np.asarray(grey, np.float64)
+    return np.asarray(grey)

@@ -8,20 +8,26 @@ which run they belong to. Nothing in either depends on time, speed, batch size o
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jaxattr.audit.writing import replacing
 from jaxattr.errors import LedgerError
+from jaxattr.threads import map_ahead
+
+Columns = dict[str, np.ndarray]
+Result = TypeVar("Result")
 
 FORMAT = 1
+_READ = 512
 MAPS = ("map_label", "map_rival", "map_pair", "map_positive")
 
 
@@ -115,25 +121,30 @@ class Ledger:
         with replacing(target) as temporary:
             pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
 
-    def iterate(self, *columns: str, rows: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    def iterate(self, *columns: str, rows: int = 1) -> Iterator[Columns]:
         """The named columns of the readable images, in index order, some shards at a time.
 
         As many shards as hold `rows` images: where each of them is multiplied by something large,
         many at once cost less.
         """
-        waiting: list[pa.Table] = []
-        for number in range(self.receipt.shards):
-            table = self._read(number, [*columns, "error"])
-            whole = set(table["error"].unique().to_pylist()) <= {""}
-            waiting.append(table if whole else table.filter(pc.field("error") == ""))
-            if sum(map(len, waiting)) >= rows or number + 1 == self.receipt.shards:
-                table = waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting)
-                waiting = []
-                yield {name: _to_numpy(table[name]) for name in columns}
+        return (read() for read in self.parts(*columns, rows=rows))
 
-    def read(self, *columns: str) -> dict[str, np.ndarray]:
+    def each(
+        self, function: Callable[[Columns], Result], *columns: str, rows: int = 1
+    ) -> Iterator[Result]:
+        """`function` of what `iterate` gives, in its order; read and worked on in threads."""
+        return map_ahead(lambda read: function(read()), self.parts(*columns, rows=rows))
+
+    def parts(self, *columns: str, rows: int = 1) -> Iterator[Callable[[], Columns]]:
+        """The readers of what `iterate` gives, one a part."""
+        size = max(1, -(-rows // self.receipt.shard_size))
+        for start in range(0, self.receipt.shards, size):
+            numbers = range(start, min(start + size, self.receipt.shards))
+            yield partial(self._part, numbers, columns)
+
+    def read(self, *columns: str) -> Columns:
         """The named columns of all readable images; keep to small columns."""
-        shards = list(self.iterate(*columns))
+        shards = list(self.each(lambda shard: shard, *columns, rows=_READ))
         return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
 
     def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
@@ -158,6 +169,15 @@ class Ledger:
             table = table.filter(pc.field("error") != "")
             pairs += zip(table["file"].to_pylist(), table["error"].to_pylist(), strict=True)
         return pairs
+
+    def _part(self, numbers: Iterable[int], columns: Sequence[str]) -> Columns:
+        tables = []
+        for number in numbers:
+            table = self._read(number, [*columns, "error"])
+            whole = set(table["error"].unique().to_pylist()) <= {""}
+            tables.append(table if whole else table.filter(pc.field("error") == ""))
+        table = pa.concat_tables(tables)
+        return {name: _to_numpy(table[name]) for name in columns}
 
     def _value(self, row: dict[str, Any], name: str) -> Any:
         value = row[name]
@@ -228,23 +248,6 @@ def read_ledger(folder: Path) -> Ledger:
             f"run the same `jaxattr audit` again to finish it."
         )
     return ledger
-
-
-class replacing:  # noqa: N801  (used as a function)
-    """A temporary path beside `target`, renamed to it when the block succeeds."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.target)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def pack(values: np.ndarray) -> tuple[np.ndarray, float]:

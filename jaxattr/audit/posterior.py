@@ -8,7 +8,7 @@ tests is K(K-1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -18,16 +18,13 @@ from jaxtyping import Float, Int
 
 from jaxattr.audit import calibration as cal
 from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.reading import MEANS, PLAIN, OfChunk, Reader
 from jaxattr.audit.statistics import Shares
 
 KEPT = 20
 """Rivals kept per image; the rest counts as zero."""
-CALIBRATED_ON = 10_000
-"""Images that temperatures are fitted on, evenly spaced when there are more."""
 DISCRIMINANT_IMAGES = 10
 """Images that every class must have for the discriminant to be used."""
-_CHUNK = 512
-_KEPT_NUMBERS = 2**24
 
 Result = TypeVar("Result")
 
@@ -129,14 +126,20 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
     fold = cal.folds(label)
     enough = len(classes) > 1 and int(counts.min()) >= DISCRIMINANT_IMAGES
     use = enough and recipe.discriminant
-    reader, model, own = _best_view(_Reader(ledger, PLAIN, classes, label, fold, []), recipe)
+    reader, model, own = _best_view(
+        Reader(ledger, PLAIN, small["index"], classes, label, fold, []), recipe
+    )
     weight = np.ones(len(label), np.float32)
     discriminant = _discriminant(reader, weight) if use else None
     final, scores = _calibrated(reader, own, discriminant, recipe)
     if use and recipe.reweighted:
-        for at, logits, feature in reader.chunks():
+
+        def trust(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
             p = cal.probabilities(scores(at, logits, feature), final.temperature)
-            weight[at] = p[np.arange(len(p)), label[at]] / p.max(axis=1)
+            return p[np.arange(len(p)), label[at]] / p.max(axis=1)
+
+        for at, value in reader.each(trust):
+            weight[at] = value
         discriminant = _discriminant(reader, weight)
         final, scores = _calibrated(reader, own, discriminant, recipe)
     kept = min(KEPT, max(len(classes) - 1, 0))
@@ -155,71 +158,33 @@ def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
         sharpness=1.0,
         views=reader.columns == MEANS,
     )
-    for at, logits, feature in reader.chunks():
-        _keep(result, at, logits, cal.probabilities(scores(at, logits, feature), final.temperature))
+
+    def best(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> _Kept:
+        p = cal.probabilities(scores(at, logits, feature), final.temperature)
+        return _best(p, label[at], kept, logits.argmax(axis=1) == label[at])
+
+    for at, found in reader.each(best):
+        np.add.at(result.correct, label[at], found.right.astype(np.int64))
+        result.label_probability[at] = found.own
+        result.rival[at], result.rival_probability[at] = found.rival, found.probability
     return result
 
 
-PLAIN, MEANS = ("logits", "feature"), ("mean_logits", "mean_feature")
-_Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-class _Reader(NamedTuple):
-    ledger: Ledger
-    columns: tuple[str, str]
-    """Of logits and features."""
-    classes: np.ndarray
-    label: np.ndarray
-    fold: np.ndarray
-    kept: list[_Chunk]
-    """The sample, once it was read, if it is small."""
-
-    def chunks(self, every: int = 1) -> Iterator[_Chunk]:
-        """Positions, logits of the classes present and features, of all images or every nth."""
-        start, (of_logits, of_feature) = 0, self.columns
-        for shard in self.ledger.iterate(*self.columns, rows=_CHUNK):
-            rows = np.arange(len(shard[of_logits]))
-            rows = rows[(start + rows) % every == 0]
-            for first in range(0, len(rows), _CHUNK):
-                part = rows[first : first + _CHUNK]
-                logits = shard[of_logits][part[:, None], self.classes]
-                yield start + part, logits, shard[of_feature][part]
-            start += len(shard[of_logits])
-
-    def sample(self) -> Iterable[_Chunk]:
-        """The images that temperatures are fitted on; read once if they take less than 64 MiB."""
-        every = max(1, -(-len(self.label) // CALIBRATED_ON))
-        if len(self.label) // every * len(self.classes) > _KEPT_NUMBERS:
-            return self.chunks(every)
-        if not self.kept:
-            self.kept.extend(self.chunks(every))
-        return self.kept
-
-    def features(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions and features of all images."""
-        start, name = 0, self.columns[1]
-        for shard in self.ledger.iterate(name, rows=_CHUNK):
-            for first in range(0, len(shard[name]), _CHUNK):
-                part = shard[name][first : first + _CHUNK]
-                yield start + first + np.arange(len(part)), part
-            start += len(shard[name])
-
-
-def _discriminant(reader: _Reader, weight: np.ndarray) -> cal.Discriminant:
+def _discriminant(reader: Reader, weight: np.ndarray) -> cal.Discriminant:
     sums = cal.empty_sums(len(reader.classes), reader.ledger.receipt.feature_size)
     for at, feature in reader.features():
         cal.add_sums(sums, feature, reader.label[at], reader.fold[at], weight[at])
     return cal.fit_discriminant(sums)
 
 
-_Scores = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+_Scores = OfChunk[np.ndarray]
 
 
 def _own(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> np.ndarray:
     return logits
 
 
-def _best_view(plain: _Reader, recipe: Recipe) -> tuple[_Reader, cal.Calibration, cal.Calibration]:
+def _best_view(plain: Reader, recipe: Recipe) -> tuple[Reader, cal.Calibration, cal.Calibration]:
     """Who is read, the calibration of the plain logits, and that of the logits that are read."""
     (model,) = _fit(plain, recipe, _own)
     if not (recipe.views and plain.ledger.receipt.settings.get("views")):
@@ -230,7 +195,7 @@ def _best_view(plain: _Reader, recipe: Recipe) -> tuple[_Reader, cal.Calibration
 
 
 def _calibrated(
-    reader: _Reader,
+    reader: Reader,
     own: cal.Calibration,
     discriminant: cal.Discriminant | None,
     recipe: Recipe,
@@ -252,7 +217,7 @@ def _calibrated(
     return final, both
 
 
-def _fit(reader: _Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibration]:
+def _fit(reader: Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibration]:
     nothing = np.zeros((0, len(cal.TEMPERATURES)))  # of a folder in which nothing can be read
     tables: list[list[np.ndarray]] = [[nothing] for _ in scores]
     for at, logits, feature in reader.sample():
@@ -266,15 +231,23 @@ def _fit(reader: _Reader, recipe: Recipe, *scores: _Scores) -> list[cal.Calibrat
     return fits if recipe.temperature else [fit._replace(temperature=1.0) for fit in fits]
 
 
-def _keep(result: Posterior, at: np.ndarray, logits: np.ndarray, p: np.ndarray) -> None:
-    label, rows = result.label[at], np.arange(len(p))
-    np.add.at(result.correct, label, (logits.argmax(axis=1) == label).astype(np.int64))
-    result.label_probability[at] = p[rows, label]
+class _Kept(NamedTuple):
+    """What is kept of some images."""
+
+    own: np.ndarray
+    rival: np.ndarray
+    probability: np.ndarray
+    right: np.ndarray
+
+
+def _best(p: np.ndarray, label: np.ndarray, kept: int, right: np.ndarray) -> _Kept:
+    """The label's probability and the best rivals'; `p` is written over."""
+    rows = np.arange(len(p))
+    own = p[rows, label]
     p[rows, label] = -1.0
-    kept = result.rival.shape[1]
     best = np.argpartition(p, -kept, axis=1)[:, p.shape[1] - kept :] if kept else p[:, :0]
     best = best.astype(np.int64)
     value = np.take_along_axis(p, best, axis=1)
     order = np.lexsort((best, -value), axis=1)
-    result.rival[at] = np.take_along_axis(best, order, axis=1)
-    result.rival_probability[at] = np.take_along_axis(value, order, axis=1)
+    rival, probability = (np.take_along_axis(one, order, axis=1) for one in (best, value))
+    return _Kept(own, rival, probability, right)

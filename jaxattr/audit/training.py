@@ -7,14 +7,15 @@ ledger depends on it; finders read both.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxattr.audit.ledger import Ledger, Receipt, read_ledger
+from jaxattr.audit.ledger import Columns, Ledger, Receipt, read_ledger
 from jaxattr.errors import LedgerError
 from jaxattr.images import printable
 
@@ -74,13 +75,17 @@ class Joined(Ledger):
         """Index of the training folder's first image."""
         return self.audited.receipt.count
 
-    def iterate(self, *columns: str, rows: int = 1) -> Iterator[dict[str, np.ndarray]]:
-        """The named columns of both, one after the other."""
-        yield from self.audited.iterate(*columns, rows=rows)
-        for shard in self.other.iterate(*columns, rows=rows):
-            if "index" in columns:
-                shard["index"] = shard["index"] + np.int32(self.offset)
-            yield shard
+    def parts(self, *columns: str, rows: int = 1) -> Iterator[Callable[[], Columns]]:
+        """The readers of both, one after the other."""
+        yield from self.audited.parts(*columns, rows=rows)
+        for read in self.other.parts(*columns, rows=rows):
+            yield partial(self._counted_on, read)
+
+    def _counted_on(self, read: Callable[[], Columns]) -> Columns:
+        columns = read()
+        if "index" in columns:
+            columns["index"] = columns["index"] + np.int32(self.offset)
+        return columns
 
     def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
         """The named columns of some images of both."""

@@ -7,14 +7,14 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import MEANS, PLAIN
+from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.reading import MEANS, PLAIN
 from jaxattr.errors import DatasetError
 
 _COLUMNS = ("index", "label", *PLAIN)
@@ -36,10 +36,10 @@ class Labelled(Ledger):
         """Model outputs that are present, ascending."""
         return np.unique(self.label)
 
-    def iterate(self, *columns: str, rows: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    def parts(self, *columns: str, rows: int = 1) -> Iterator[Callable[[], Columns]]:
         """All images at once, whatever `rows` asks for."""
         del rows
-        yield {name: self.columns[name] for name in columns}
+        yield lambda: {name: self.columns[name] for name in columns}
 
     def skipped(self) -> list[tuple[str, str]]:
         """None: unreadable images were left out."""

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from jaxattr.audit.ledger import replacing
+from jaxattr.audit.writing import replacing
 from jaxattr.bench.perturbing import Masked, Unmasked
 from jaxattr.bench.protocols import Protocol
 from jaxattr.errors import LedgerError

@@ -11,6 +11,7 @@ from ledgers import make_ledger, make_rows
 from PIL import Image
 
 from jaxattr.audit import duplicates
+from jaxattr.audit.alignment import correlations, picture
 from jaxattr.audit.findings.duplicate_image import duplicate_image, split_of
 from jaxattr.audit.hashing import hashes, packed_hash, perceptual_hash, unpacked
 from jaxattr.images import thumbnail
@@ -67,6 +68,10 @@ def test_without_the_copies_nothing_is_found(tmp_path, planted):
     assert duplicate_image(make_ledger(tmp_path, left, labels=ledger.receipt.labels)) == []
 
 
+def aligned(first: bytes, second: bytes) -> float:
+    return float(correlations(picture(first)[None], picture(second)[None])[0])
+
+
 def test_the_hash_forgets_brightness_and_size_and_knows_other_pictures():
     rng = np.random.default_rng(0)
     pictures = [
@@ -82,17 +87,17 @@ def test_the_hash_forgets_brightness_and_size_and_knows_other_pictures():
 
     found = [perceptual_hash(encoded(one)) for one in pictures]
     assert all(set(one.tolist()) == {-1, 1} for one in found)
-    for picture, own in zip(pictures, found, strict=True):
-        for other in (encoded(0.8 * picture + 20), encoded(picture, 96)):
+    for one, own in zip(pictures, found, strict=True):
+        for other in (encoded(0.8 * one + 20), encoded(one, 96)):
             assert (perceptual_hash(other) != own).sum() <= 6
-            assert duplicates.aligned(encoded(picture), other) > 0.98
-        shifted = encoded(np.roll(picture, (2, -3), (0, 1)))
-        assert duplicates.aligned(encoded(picture), shifted) > 0.95
-    assert duplicates.aligned(encoded(pictures[0]), encoded(pictures[1])) < 0.8
+            assert aligned(encoded(one), other) > 0.98
+        shifted = encoded(np.roll(one, (2, -3), (0, 1)))
+        assert aligned(encoded(one), shifted) > 0.95
+    assert aligned(encoded(pictures[0]), encoded(pictures[1])) < 0.8
     flat = encoded(np.full((64, 64), 90.0))
     assert not perceptual_hash(flat).any()
     assert not perceptual_hash(b"no image").any()
-    assert duplicates.aligned(flat, b"no image") == 0.0
+    assert aligned(flat, b"no image") == 0.0
     whole = [encoded(pictures[0]), flat, encoded(pictures[1]), b"no image"]
     packed = [packed_hash(one) for one in whole]
     assert [len(one) for one in packed] == [8, 0, 8, 0]

@@ -275,7 +275,7 @@ def test_small_and_odd_folders(tmp_path: Path):
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """K = 300: three times the images cost a few hundred bytes each, not their logits."""
-    monkeypatch.setattr("jaxattr.audit.posterior.CALIBRATED_ON", 1000)
+    monkeypatch.setattr("jaxattr.audit.reading.CALIBRATED_ON", 1000)
     monkeypatch.setattr("jaxattr.audit.sharpening.FITTED_ON", 1000)
     peaks = []
     for each in (10, 10, 30):  # the first pays for imports

@@ -12,7 +12,7 @@ from jaxattr.audit import statistics as st
 from jaxattr.audit.excess import excess, model_probabilities
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import Columns, Ledger
 from jaxattr.audit.posterior import Posterior, once, posterior
 from jaxattr.labels import LabelTable
 
@@ -138,14 +138,19 @@ def _strongest(
     """Images of each pair's source with the highest p_a, and the mean of p_a over the source."""
     if not pairs:
         return {}
-    towards, start = {pair: np.zeros(int(of.counts[pair[1]])) for pair in pairs}, 0
+    towards = {pair: np.zeros(int(of.counts[pair[1]])) for pair in pairs}
     members = {pair: np.flatnonzero(of.label == pair[1]) for pair in pairs}
-    for shard in ledger.iterate("logits", rows=_READ):
-        p = model_probabilities(shard["logits"], of)
+    sources = np.unique([pair[1] for pair in pairs])
+
+    def seen(shard: Columns) -> tuple[np.ndarray, np.ndarray]:
+        at = np.searchsorted(of.image, shard["index"])
+        some = np.isin(of.label[at], sources)
+        return at[some], model_probabilities(shard["logits"][some], of)
+
+    for at, p in ledger.each(seen, "index", "logits", rows=_READ):
         for pair, positions in members.items():
-            here = (positions >= start) & (positions < start + len(p))
-            towards[pair][here] = p[positions[here] - start, pair[0]]
-        start += len(p)
+            rows = np.flatnonzero(of.label[at] == pair[1])
+            towards[pair][np.searchsorted(positions, at[rows])] = p[rows, pair[0]]
     result = {}
     for pair, values in towards.items():
         best = np.argsort(-values, kind="stable")[:SHOWN]

@@ -12,7 +12,7 @@ from jaxattr.audit import localisation
 from jaxattr.audit import statistics as st
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import Columns, Ledger
 from jaxattr.audit.posterior import Posterior, once, posterior
 from jaxattr.audit.sharpening import folder_rates, sharpened
 from jaxattr.labels import LabelTable
@@ -104,9 +104,9 @@ def suspicion(ledger: Ledger) -> Suspicion:
 
 def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`φ F/(C-K)`, the calibrated margin and the rival of every image."""
-    columns: list[tuple[np.ndarray, ...]] = []
     others = np.setdiff1d(np.arange(len(ledger.receipt.labels)), of.classes)
-    for shard in ledger.iterate("logits", "label", "rival"):
+
+    def read(shard: Columns) -> tuple[np.ndarray, ...]:
         logits, rows = shard["logits"].astype(np.float64), np.arange(len(shard["label"]))
         margin = logits[rows, shard["rival"]] - logits[rows, shard["label"]]
         odds = np.zeros(len(rows))
@@ -114,7 +114,9 @@ def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.
             scaled = logits / of.model.temperature
             inside = np.logaddexp.reduce(scaled[:, of.classes], axis=1)
             odds = np.exp(np.minimum(np.logaddexp.reduce(scaled[:, others], axis=1) - inside, 300))
-        columns.append((odds / max(len(others), 1), margin / of.model.temperature, shard["rival"]))
+        return odds / max(len(others), 1), margin / of.model.temperature, shard["rival"]
+
+    columns = list(ledger.each(read, "logits", "label", "rival", rows=_READ))
     if not columns:
         return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
     odds, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from jaxattr.audit.ledger import Ledger, replacing
+from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.writing import replacing
 from jaxattr.errors import LedgerError
 
 Question = dict[str, Any]
