@@ -14,6 +14,8 @@ from scipy import interpolate, linalg, optimize, special
 FOLDS = 5
 SHRINKAGE = 0.3
 NOISE_FLOOR = 0.01
+STARTS = (1e-3, 0.02, 0.1, 0.5)
+"""Rates of noise that a fit is started from."""
 TEMPERATURES = 2.0 ** np.arange(-4, 8.25, 0.5)
 """Where the label's log-probability is tabulated; a cubic spline in log T goes between."""
 
@@ -55,8 +57,9 @@ def fit_table(
 
     `p_s` is the probability of the given label at temperature T. The two must be fitted together:
     with ε fixed at zero a few wrong labels flatten every posterior, and with T alone uniform noise
-    is reported as contamination everywhere. Started from little and from much noise; the better
-    optimum is taken. Nothing is fitted to fewer than two classes or to no images. Without `noise`
+    is reported as contamination everywhere. Started where the table itself is best, for little and
+    for much noise: from elsewhere the temperature may not move, for scores that are far too sure say
+    nothing about it. The best optimum is taken. Nothing is fitted to fewer than two classes or to no images. Without `noise`
     ε stays at its floor of 1 %: what that does to the alarms is measured in `docs/audit.md`.
     """
     if classes < 2 or len(table) == 0:
@@ -74,12 +77,18 @@ def fit_table(
         gradient = -np.array([by_temperature.mean(), by_noise.mean()])
         return float(-np.log(total).mean()), gradient
 
+    def start(rate: float) -> np.ndarray:
+        losses = -np.log((1 - rate) * np.exp(table) + rate / classes).mean(axis=0)
+        return np.array([grid[losses.argmin()], rate])
+
     range_ = (1e-6, 0.999) if noise else (NOISE_FLOOR, NOISE_FLOOR)
     bounds = [(grid[0], grid[-1]), range_]
     options = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 500}
     fits = [
-        optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        for start in (np.array([0.0, 0.02]), np.array([0.0, 0.5]))[: 2 if noise else 1]
+        optimize.minimize(
+            loss, start(rate), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
+        for rate in (STARTS if noise else (NOISE_FLOOR,))
     ]
     best = min(fits, key=lambda fit: float(fit.fun))
     found = float(best.x[1])

@@ -209,6 +209,24 @@ def test_temperature_and_noise_are_recovered_and_optimal(temperature: float, noi
     )
 
 
+def test_scores_that_are_far_too_sure_are_fitted_too():
+    """At temperature 1 every probability is 0 or 1, and its slope says nothing of where to go."""
+    rng = np.random.default_rng(2)
+    truth = np.repeat(np.arange(12), 150)
+    logits = np.where(np.eye(12, dtype=bool)[truth], 400.0, 0.0) + 10 * rng.normal(size=(1800, 12))
+    logits[truth == 1, 0] += 250  # class 1 is like class 0, and a fifth of it is labelled so
+    label = np.where((truth == 1) & (rng.random(1800) < 0.2), 0, truth)
+    fit = cal.fit_temperature(logits.astype(np.float32), label)
+
+    def loss(point: np.ndarray) -> float:
+        own = special.log_softmax(logits / np.exp(point[0]), axis=1)[np.arange(1800), label]
+        return float(-np.log((1 - point[1]) * np.exp(own) + point[1] / 12).mean())
+
+    ranges = (slice(-2.5, 5.6, 0.3), slice(1e-6, 0.3, 0.02))
+    best = optimize.brute(loss, ranges, full_output=True, finish=None)[1]
+    assert fit.log_loss < best + 1e-3
+
+
 def test_the_table_is_the_log_softmax_at_every_temperature():
     logits, label = noisy(1, 50, 7, 4.0, 0.0)
     table = cal.tabulate(logits, label)
