@@ -277,11 +277,12 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
     """K = 300: three times the images cost a few hundred bytes each, not their logits."""
     monkeypatch.setattr("jaxattr.audit.reading.CALIBRATED_ON", 1000)
     monkeypatch.setattr("jaxattr.audit.sharpening.FITTED_ON", 1000)
+    monkeypatch.setattr("jaxattr.audit.reading._CHUNK", 50)  # some are in work at a time
     peaks = []
     for each in (10, 10, 30):  # the first pays for imports
         truth, logits, feature = gaussians(300, each, seed=0)
         folder = tmp_path / f"{len(peaks)}"
-        ledger = write(folder, truth, logits, feature, shard=100)
+        ledger = write(folder, truth, logits, feature, shard=50)
         tracemalloc.start()
         assert sharpened(ledger).discriminant
         peaks.append(tracemalloc.get_traced_memory()[1])
