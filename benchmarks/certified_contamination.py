@@ -22,7 +22,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from jaxattr.audit.excess import excess
-from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR, learned
+from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
+from jaxattr.audit.learned import learned
 from jaxattr.audit.ledger import read_ledger
 from jaxattr.audit.statistics import LEVEL, q_values
 from jaxattr.bench.labelled import Labelled, hold

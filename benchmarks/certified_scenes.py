@@ -4,8 +4,8 @@
 
 Drawn scenes. The model `scenes-contaminated` was trained on kites of which 26 % were bald eagles,
 `scenes-clean-twin` on the same stream without them. Both read a held-out folder without defects,
-beside a training folder with that defect and beside one without; a stream has no folder, so one is
-drawn anew in its place. One pair of 132 is planted.
+beside a training folder with that defect and beside one without, each as either model sees it; a
+stream has no folder, so one is drawn anew in its place. One pair of 132 is planted.
 """
 
 from __future__ import annotations
@@ -58,15 +58,20 @@ def one_set(folder: Path, seed: int, training: int, audited: int) -> list[dict[s
     names |= {name: (text, training, 1 + i) for i, (name, text) in enumerate(DEFECTS.items())}
     for name, (text, each, part) in names.items():
         write_folder(folder / name, each, seed=10 * seed + part, defects=parse([text]), masks=False)
-    rows = []
-    for name in MODELS:
-        # One name for all: functions are compiled once for models that differ in weights only.
-        model = replace(jaxattr.load(name), name="scenes")
-        ledgers = {one: seen(model, folder / one, folder / name / one) for one in names}
-        for beside in DEFECTS:
-            given = replace(ledgers["held out"], training=ledgers[beside])
-            rows.append({"model": name, "beside": beside, **score(given)})
-    return rows
+    # One name for all: functions are compiled once for models that differ in weights only.
+    models = {name: replace(jaxattr.load(name), name="scenes") for name in MODELS}
+    ledgers = {
+        (name, one): seen(model, folder / one, folder / name / one)
+        for name, model in models.items()
+        for one in names
+    }
+    return [
+        {"model": name, "training_seen_by": by, "beside": beside, **score(given)}
+        for name in MODELS
+        for by in MODELS
+        for beside in DEFECTS
+        for given in [replace(ledgers[name, "held out"], training=ledgers[by, beside])]
+    ]
 
 
 def seen(model: Model, images: Path, folder: Path) -> Ledger:

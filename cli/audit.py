@@ -73,8 +73,9 @@ class BatchSize(click.ParamType):
 @click.option(
     "--training",
     type=click.Path(path_type=Path),
-    help="The --output of an audit of the images that the model was trained on, by the same model: "
-    "look for copies of them, and for what it learned from wrong labels there.",
+    help="The --output of an audit of the images that the model was trained on. By the same model: "
+    "look for copies of them, too. By one not trained on them: sees more of the wrong labels that "
+    "this one learned.",
 )
 @click.option(
     "--batch-size",

@@ -58,9 +58,10 @@ def fit_table(
     `p_s` is the probability of the given label at temperature T. The two must be fitted together:
     with ε fixed at zero a few wrong labels flatten every posterior, and with T alone uniform noise
     is reported as contamination everywhere. Started where the table itself is best, for little and
-    for much noise: from elsewhere the temperature may not move, for scores that are far too sure say
-    nothing about it. The best optimum is taken. Nothing is fitted to fewer than two classes or to no images. Without `noise`
-    ε stays at its floor of 1 %: what that does to the alarms is measured in `docs/audit.md`.
+    for much noise: from elsewhere the temperature may not move, for scores that are far too sure
+    say nothing about it. The best optimum is taken. Nothing is fitted to fewer than two classes or
+    to no images. Without `noise` ε stays at its floor of 1 %: what that does to the alarms is
+    measured in `docs/audit.md`.
     """
     if classes < 2 or len(table) == 0:
         return Calibration(1.0, NOISE_FLOOR, 0.0, 0.0)

@@ -95,7 +95,7 @@ def _training(ledger: Ledger) -> dict[str, Any] | None:
     """The training folder that was compared with, if there was one."""
     if ledger.training is None:
         return None
-    names = ("images", "index", "count", "total")
+    names = ("model", "images", "index", "count", "total")
     return {name: getattr(ledger.training.receipt, name) for name in names}
 
 

@@ -14,6 +14,7 @@ from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.posterior import DISCRIMINANT_IMAGES, Posterior, once, posterior
 from jaxattr.audit.probes import PROBES
 from jaxattr.audit.probes.store import load
+from jaxattr.audit.training import same_model
 
 STATED = (0.02, 0.05, 0.10)
 """Rates of contamination that the images needed are stated for."""
@@ -220,6 +221,9 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
         what = "copies of training images, and proof of contamination that the model learned"
         return [*found, (what, UNTRAINED)]
     receipt, there = ledger.training.receipt, posterior(ledger.training)
+    if not same_model(receipt, ledger.receipt):
+        reason = "another model made its audit, and features of two models do not compare"
+        found.append(("copies of training images", reason))
     if receipt.count < receipt.total:
         reason = f"its audit was limited to {receipt.count:,} of {receipt.total:,} images"
         found.append(("copies and wrong labels in a part of the training folder", reason))

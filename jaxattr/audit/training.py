@@ -1,7 +1,8 @@
 """The folder that the model was trained on, beside the one that is audited.
 
-Its ledger is the `--output` of an earlier audit by the same model. Nothing of the audited folder's
-ledger depends on it; finders read both.
+Its ledger is the `--output` of an earlier audit. By the same model, copies can be looked for: their
+features compare. By one that has not learned from these labels, wrong ones stand out that the model
+itself has come to agree with. Nothing of the audited folder's ledger depends on it.
 """
 
 from __future__ import annotations
@@ -19,22 +20,17 @@ from jaxattr.audit.ledger import Columns, Ledger, Receipt, read_ledger
 from jaxattr.errors import LedgerError
 from jaxattr.images import printable
 
-SAME = {
-    "parameters": "another model's parameters: audit the training folder with the same --model",
-    "labels": "other class names: give both folders the same words.txt, and the model its labels",
-    "preprocessing": "another preprocessing: audit both folders with the same --image-size",
-    "grid": "another grid of patches: audit both folders with the same --image-size",
-    "feature_size": "features of another size: audit the training folder with the same --model",
-}
-"""What two ledgers must share, and what to do where they do not."""
+LABELS = "other class names: give both folders the same words.txt, and the model its labels"
+SAME = ("parameters", "preprocessing", "grid", "feature_size")
+"""What ledgers share whose features compare: else copies of training images are not looked for."""
 
 
 def read_training(folder: Path, audited: Receipt) -> Ledger:
     """The training folder's ledger, fit to stand beside the audited one.
 
     Raises:
-        LedgerError: there is none or it is not finished, another model or preprocessing made it,
-            or it holds the audited images themselves.
+        LedgerError: there is none or it is not finished, it has other classes, or it holds the
+            audited images themselves.
     """
     ledger = read_ledger(folder)
     check_training(ledger, audited)
@@ -42,22 +38,26 @@ def read_training(folder: Path, audited: Receipt) -> Ledger:
 
 
 def check_training(training: Ledger, audited: Receipt) -> None:
-    """Refuse a ledger whose numbers or classes do not compare, or that is the audited one.
+    """Refuse a ledger whose classes do not compare, or that is the audited one.
 
     Raises:
         LedgerError: with what to do about it.
     """
     of = training.receipt
-    for name, reason in SAME.items():
-        if _plain(getattr(of, name)) != _plain(getattr(audited, name)):
-            raise LedgerError(
-                f"{printable(training.folder)} cannot be the training folder, for it has {reason}."
-            )
+    if _plain(of.labels) != _plain(audited.labels):
+        raise LedgerError(
+            f"{printable(training.folder)} cannot be the training folder, for it has {LABELS}."
+        )
     if of.index == audited.index:
         raise LedgerError(
             f"{printable(training.folder)} holds the audited images themselves (equal files and "
             f"labels); give --training the audit of the folder that the model was trained on."
         )
+
+
+def same_model(training: Receipt, audited: Receipt) -> bool:
+    """Whether one model made both, from images prepared alike, so that features compare."""
+    return all(_plain(getattr(training, name)) == _plain(getattr(audited, name)) for name in SAME)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Joined(Ledger):
 
 
 def joined(ledger: Ledger) -> Ledger:
-    """The audited ledger, and the training folder's after it where there is one."""
-    if ledger.training is None:
+    """The audited ledger, and the training folder's after it where one of the same model is."""
+    if ledger.training is None or not same_model(ledger.training.receipt, ledger.receipt):
         return ledger
     total = ledger.receipt.count + ledger.training.receipt.count
     receipt = replace(ledger.receipt, count=total, total=total)

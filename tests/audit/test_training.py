@@ -16,11 +16,8 @@ from test_learned_contamination import CLASSES, EACH, make
 from jaxattr.audit.export import findings_json
 from jaxattr.audit.findings.contaminated_pair import pair_tests
 from jaxattr.audit.findings.duplicate_image import duplicate_image
-from jaxattr.audit.findings.learned_contamination import (
-    adaptive,
-    learned,
-    learned_contamination,
-)
+from jaxattr.audit.findings.learned_contamination import learned_contamination
+from jaxattr.audit.learned import adaptive, learned
 from jaxattr.audit.limits import limits
 from jaxattr.audit.limits_text import sentences
 from jaxattr.audit.report import render
@@ -111,7 +108,10 @@ def test_copies_in_training_are_found_and_named(both) -> None:
 def test_it_is_noted_and_shown(both) -> None:
     found = duplicate_image(both)
     content = json.loads(findings_json(found, both))
-    assert content["training"] == {"images": "photos", "index": "i" * 64, "count": 14, "total": 14}
+    assert content["training"] == {
+        **{"model": both.training.receipt.model, "images": "photos", "index": "i" * 64},
+        **{"count": 14, "total": 14},
+    }
     assert json.loads(findings_json([], replace(both, training=None)))["training"] is None
     html = render(both, summarize(both), found)
     assert "Training folder" in html
@@ -139,10 +139,7 @@ def test_limits_say_that_none_was_given(both) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"parameters": "q"}, "another model's parameters"),
         ({"labels": ("a", "b")}, "other class names"),
-        ({"preprocessing": {"mean": [0.4]}}, "another preprocessing"),
-        ({"grid": (6, 6)}, "another grid"),
         ({}, "audited images themselves"),
     ],
 )
@@ -203,6 +200,41 @@ def test_one_folder_is_not_enough() -> None:
     (one,) = learned_contamination(few)
     assert "training folder does not hold both classes" in one.detail
     assert CLASSES > 5
+
+
+def test_another_model_may_see_the_wrong_labels() -> None:
+    audited = make(1, mixed=0.25)
+    (one,) = learned_contamination(replace(audited, training=held(2)))
+    assert (one.severity, one.q_value) == ("medium", None)
+    assert "an audit of that folder by another model" in one.detail
+    other = held(2, moved=25)
+    receipt = replace(other.receipt, parameters="another", model="models/clean-vit", grid=(7, 7))
+    other = replace(other, receipt=receipt)
+    check_training(other, replace(audited.receipt, index="of other images"))
+    (one,) = learned_contamination(replace(audited, training=other))
+    assert one.severity == "high"
+    assert one.detail.startswith("The training folder, as clean-vit sees it, holds")
+    assert "an audit of that folder by another model" not in one.detail
+
+
+CHANGED = {"parameters": "q", "preprocessing": {"mean": [0.4]}, "grid": (6, 6), "feature_size": 9}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_copies_are_not_looked_for_by_the_features_of_another_model(both, name) -> None:
+    receipt = replace(both.training.receipt, **{name: CHANGED[name]})
+    check_training(replace(both.training, receipt=replace(receipt, index="other")), both.receipt)
+    given = replace(both, training=replace(both.training, receipt=receipt))
+    assert duplicate_image(given) == duplicate_image(replace(both, training=None))
+    assert duplicate_image(given) != duplicate_image(both)
+    assert "another model made its audit" in " ".join(sentences(limits(given), given))
+
+
+def test_the_page_names_the_other_model(both) -> None:
+    receipt = replace(both.training.receipt, parameters="q", model="clean-vit")
+    given = replace(both, training=replace(both.training, receipt=receipt))
+    assert "audited before with clean-vit" in render(given, summarize(given), [])
+    assert "audited before with the same model" in render(both, summarize(both), [])
 
 
 def test_q_values_know_the_share_of_true_nulls() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from scipy import stats
 
 from jaxattr.audit import statistics as st
 from jaxattr.audit.excess import excess, model_probabilities
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
+from jaxattr.audit.learned import learned
 from jaxattr.audit.ledger import Columns, Ledger
-from jaxattr.audit.posterior import Posterior, once, posterior
+from jaxattr.audit.posterior import Posterior, posterior
+from jaxattr.audit.training import same_model
 from jaxattr.labels import LabelTable
 
 LISTED = 5
@@ -30,8 +32,13 @@ NULL = (
     "probabilities (the larger value of the two tests)"
 )
 ACTION = (
-    "Audit the folder that the model was trained on, with this model, and give that audit as "
-    "--training: only there can this be certified. Then train again without the wrong labels."
+    "Audit the folder that the model was trained on and give that audit as --training: only there "
+    "can this be certified. A model that was not trained on it sees wrong labels there that this "
+    "one may have come to agree with. Then train again without them."
+)
+AGREES = (
+    " A model that learned wrong labels whole agrees with them: an audit of that folder by another "
+    "model, one that was not trained on it, would see them."
 )
 CORRECT = (
     "Correct these labels in the training folder (its own audit lists all of them, and says what "
@@ -50,21 +57,6 @@ CERTIFIED = (
     " Wrong, too, where the model was trained on other images than the training folder that was "
     "given."
 )
-
-
-class Learned(NamedTuple):
-    """A pair that the training folder holds, and whether the model learned it."""
-
-    label: int
-    source: int
-    """Positions in the audited posterior's `classes`."""
-    pair: Pair
-    """As it was accepted in the training folder; positions in that posterior."""
-    p_value: float
-    """Of no excess in the audited folder, one-sided."""
-    q_value: float
-    """Over the pairs that the training folder holds."""
-    certified: bool
 
 
 def learned_contamination(ledger: Ledger) -> list[Finding]:
@@ -91,45 +83,6 @@ def learned_contamination(ledger: Ledger) -> list[Finding]:
     return [_certified(ledger, pair, images[pair]) for pair in certified] + [
         _ranked(ledger, pair, images[pair], len(pairs)) for pair in ranked
     ]
-
-
-@once
-def learned(ledger: Ledger) -> tuple[Learned, ...]:
-    """The pairs that the training folder holds, each tested in the audited one; none without it.
-
-    First step: the pairs that `contaminated_pair` accepts there, q <= 0.05 over all of its ordered
-    pairs. Second: `excess` here, one-sided, `p = P(Z > z)`, over the pairs of the first step whose
-    classes the audited folder has, and no others. Certified where p and q are at most 0.05 and the
-    excess at least 1 %. A class that fails the gate here counts among the tests, with p = 1.
-    """
-    if ledger.training is None:
-        return ()
-    of, found, there = posterior(ledger), excess(ledger), posterior(ledger.training)
-    place = {int(class_): at for at, class_ in enumerate(of.classes)}
-    known = testable(of)
-    pairs = []
-    for pair in pair_tests(ledger.training).accepted:
-        at = tuple(place.get(int(there.classes[one]), -1) for one in (pair.label, pair.source))
-        if min(at) >= 0:
-            pairs.append((at[0], at[1], pair))
-    p = np.array(
-        [stats.norm.sf(found.z[a, b]) if known[a] and known[b] else 1.0 for a, b, _ in pairs]
-    )
-    tests = []
-    for (a, b, pair), one, two in zip(pairs, p.tolist(), adaptive(p).tolist(), strict=True):
-        certified = max(one, two) <= st.LEVEL and bool(found.rate[a, b] >= st.FLOOR)
-        tests.append(Learned(a, b, pair, one, two, certified))
-    return tuple(tests)
-
-
-def adaptive(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Benjamini-Hochberg q-values times the share of true nulls, `(1 + #{p > ½}) / ½m`.
-
-    After Storey, Taylor and Siegmund (2004). What the training folder holds, a model has mostly
-    learned, so few of these nulls are true.
-    """
-    share = min(1.0, (1 + int((p_values > 0.5).sum())) / max(len(p_values) / 2, 1e-9))
-    return share * st.q_values(p_values, len(p_values))
 
 
 def _strongest(
@@ -176,12 +129,14 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
     held, (low, high) = one.pair, one.pair.interval
     reach = float(stats.norm.isf(st.LEVEL) + stats.norm.ppf(0.8))
     finding = _seen(of, pair, names, strongest, rate)
+    other = ledger.training.receipt
+    by = "" if same_model(other, ledger.receipt) else f", as {Path(other.model).name} sees it,"
     return finding._replace(
         severity="high",
         title=f"The model has learned {first} from images of {second}",
         detail=(
-            f"The training folder holds {held.rate:.1%} of the images of {second} under {first} "
-            f"(95 % interval {low:.1%} to {high:.1%}, q = {_small(held.q_value)}; "
+            f"The training folder{by} holds {held.rate:.1%} of the images of {second} under "
+            f"{first} (95 % interval {low:.1%} to {high:.1%}, q = {_small(held.q_value)}; "
             f"{len(held.members):,} found), and the model passes it on: {finding.detail} (95 % "
             f"interval {ends[0]:.1%} to {ends[1]:.1%}, q = {_small(one.q_value)})."
         ),
@@ -254,9 +209,10 @@ def _standing(ledger: Ledger, pair: tuple[int, int], first: str, second: str) ->
     if not all(map(len, at)):
         return "Ranked, not certified: the training folder does not hold both classes."
     p = float(pair_tests(ledger.training).p_value[int(at[0][0]), int(at[1][0])])
+    same = AGREES * same_model(ledger.training.receipt, ledger.receipt)
     return (
         f"Ranked, not certified: the training folder does not bear it out at this sample size "
-        f"(wrong labels of this kind there: p = {_small(p)}, before correction)."
+        f"(wrong labels of this kind there: p = {_small(p)}, before correction)." + same
     )
 
 

@@ -14,6 +14,7 @@ from jaxattr.audit.limits import limits
 from jaxattr.audit.limits_text import partial_sentence
 from jaxattr.audit.report import records, selection
 from jaxattr.audit.summary import Summary, summarize_pairs
+from jaxattr.audit.training import same_model
 
 BUDGET = 9_500_000
 _SCRIPTS = (
@@ -61,6 +62,7 @@ def render(
     return environment.get_template("page.html").render(
         receipt=ledger.receipt,
         training=ledger.training and ledger.training.receipt,
+        same_model=ledger.training and same_model(ledger.training.receipt, ledger.receipt),
         partial=partial_sentence(ledger),
         data=data,
         script=script,
