@@ -130,7 +130,8 @@ def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list
         return _root(group, pair[0]) != _root(group, pair[1])
 
     def compared(block: list[tuple[int, int, float]]) -> np.ndarray:
-        one, other = (np.stack([pictures[of.image[p[i]]] for p in block]) for i in (0, 1))
+        one = np.stack([pictures[int(of.image[first])] for first, _, _ in block])
+        other = np.stack([pictures[int(of.image[second])] for _, second, _ in block])
         return correlations(one, other)
 
     for start in range(0, len(pairs), _TOGETHER):

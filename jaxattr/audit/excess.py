@@ -37,13 +37,14 @@ def excess(ledger: Ledger) -> Excess:
     classes = len(of.classes)
     total, variance = np.zeros((2, classes, classes))
 
-    def products(shard: Columns) -> tuple[sparse.sparray, sparse.sparray]:
+    def products(shard: Columns) -> tuple[sparse.coo_array, sparse.coo_array]:
         p = model_probabilities(shard["logits"], of)
         rows, label = np.arange(len(p)), of.label[np.searchsorted(of.image, shard["index"])]
         least = np.partition(p, -min(KEPT, classes), axis=1)[:, -min(KEPT, classes), None]
         kept = sparse.csr_array(np.where(p >= least, p, 0.0))
         given = sparse.csr_array((np.ones(len(p)), (rows, label)), shape=p.shape)
-        return (kept - given).T @ kept, (kept - kept * kept).T @ (kept * kept)
+        each = (kept - given).T @ kept, (kept - kept * kept).T @ (kept * kept)
+        return sparse.coo_array(each[0]), sparse.coo_array(each[1])
 
     for part in ledger.each(products, "index", "logits", rows=_READ) if classes else ():
         for whole, one in zip((total, variance), part, strict=True):

@@ -75,5 +75,5 @@ class Reader(NamedTuple):
                 yield at[first : first + _CHUNK], shard[name][first : first + _CHUNK]
 
 
-def _whole(*chunk: np.ndarray) -> Chunk:
-    return chunk
+def _whole(at: np.ndarray, logits: np.ndarray, feature: np.ndarray) -> Chunk:
+    return at, logits, feature
