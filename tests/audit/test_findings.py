@@ -274,17 +274,17 @@ def test_small_and_odd_folders(tmp_path: Path):
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """K = 300: three times the images cost a few hundred bytes each, not their logits."""
+    """K = 150: three times the images cost a few hundred bytes each, not their logits."""
     monkeypatch.setattr("jaxattr.audit.reading.CALIBRATED_ON", 1000)
     monkeypatch.setattr("jaxattr.audit.sharpening.FITTED_ON", 1000)
     monkeypatch.setattr("jaxattr.audit.reading._CHUNK", 50)  # some are in work at a time
     peaks = []
     for each in (10, 10, 30):  # the first pays for imports
-        truth, logits, feature = gaussians(300, each, seed=0)
+        truth, logits, feature = gaussians(150, each, seed=0)
         folder = tmp_path / f"{len(peaks)}"
         ledger = write(folder, truth, logits, feature, shard=50)
         tracemalloc.start()
         assert sharpened(ledger).discriminant
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] - peaks[1] < 6000 * 400  # logits alone would be 6000 * 1200
+    assert peaks[2] - peaks[1] < 3000 * 300  # logits alone would be 3000 * 600

@@ -109,8 +109,11 @@ def test_it_is_noted_and_shown(both) -> None:
     found = duplicate_image(both)
     content = json.loads(findings_json(found, both))
     assert content["training"] == {
-        **{"model": both.training.receipt.model, "images": "photos", "index": "i" * 64},
-        **{"count": 14, "total": 14},
+        "model": both.training.receipt.model,
+        "images": "photos",
+        "index": "i" * 64,
+        "count": 14,
+        "total": 14,
     }
     assert json.loads(findings_json([], replace(both, training=None)))["training"] is None
     html = render(both, summarize(both), found)
