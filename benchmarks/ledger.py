@@ -104,9 +104,14 @@ def leaks_part(folder: Path, training: Path) -> dict[str, Any]:
         for image in one.images
         for copy in one.extra.get("training", ())
     }
-    world = World(ledger.receipt.count, len(ledger.receipt.labels), first=OTHERS)
-    planted = {(original, copy) for copy, original in tables(world)[2].items()}
-    counts = {"copies": len(planted), "found": len(found & planted), "others": len(found - planted)}
+    own = World(ledger.receipt.count, len(ledger.receipt.labels))
+    # What an image shows: a copy's original, also where that is audited only as a copy.
+    here, there = tables(own)[2], tables(replace(own, first=OTHERS))[2]
+    shown = {here.get(image, image) for image in range(own.images)}
+    leaks = {copy for copy, original in there.items() if original in shown}
+    right = {copy for image, copy in found if there.get(copy) == here.get(image, image)}
+    wrong = [pair for pair in found if there.get(pair[1]) != here.get(pair[0], pair[0])]
+    counts = {"copies": len(leaks), "found": len(right), "others": len(wrong)}
     return result | counts
 
 
