@@ -73,9 +73,8 @@ class BatchSize(click.ParamType):
 @click.option(
     "--training",
     type=click.Path(path_type=Path),
-    help="The --output of an audit of the images that the model was trained on. By the same model: "
-    "look for copies of them, too. By one not trained on them: sees more of the wrong labels that "
-    "this one learned.",
+    help="The --output of an audit of the model's training images: by the same model to find "
+    "copies, too; by one not trained on them to see more of the wrong labels that this one learned.",
 )
 @click.option(
     "--batch-size",

@@ -222,7 +222,7 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
         return [*found, (what, UNTRAINED)]
     receipt, there = ledger.training.receipt, posterior(ledger.training)
     if not same_model(receipt, ledger.receipt):
-        reason = "another model made its audit, and features of two models do not compare"
+        reason = "another model, or another image size, made its audit, and features do not compare"
         found.append(("copies of training images", reason))
     if receipt.count < receipt.total:
         reason = f"its audit was limited to {receipt.count:,} of {receipt.total:,} images"

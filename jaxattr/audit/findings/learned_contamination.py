@@ -38,7 +38,7 @@ ACTION = (
 )
 AGREES = (
     " A model that learned wrong labels whole agrees with them: an audit of that folder by another "
-    "model, one that was not trained on it, would see them."
+    "model, one that was not trained on it, may see them."
 )
 CORRECT = (
     "Correct these labels in the training folder (its own audit lists all of them, and says what "
