@@ -74,7 +74,7 @@ class BatchSize(click.ParamType):
     "--training",
     type=click.Path(path_type=Path),
     help="The --output of an audit of the model's training images: by the same model to find "
-    "copies, too; by one not trained on them to see more of the wrong labels that this one learned.",
+    "copies, too; by one not trained on them to see more of the wrong labels that it learned.",
 )
 @click.option(
     "--batch-size",
