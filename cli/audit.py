@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .audit_overview import overview
-from .options import describe_model, model_options, note, prepare_jax, quiet_option, warn
+from .options import model_options, note, prepare_jax, quiet_option, say_model, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +131,7 @@ def audit(
     from jaxattr.models import load
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
-    note(describe_model(loaded), quiet=quiet)
+    say_model(loaded, quiet=quiet)
     root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
     loaded = _named(loaded, root)
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)

@@ -84,7 +84,7 @@ def explanations(
     from jaxattr.models import load
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     results = benchmark.run(
         loaded,
         count=count,

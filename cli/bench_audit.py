@@ -135,7 +135,7 @@ def audit(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     if not given["methods"] and len(rankings.available()) < len(rankings.METHODS):
         options.warn("cleanlab is not installed, so it is left out; install the extra `bench`.")
     loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     ledger = _ledger(loaded, dtype, given)
     scores = _scored(ledger, given)
     facts = {

@@ -123,7 +123,7 @@ def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     from jaxattr.models import load
 
     loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     result = _run(loaded, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

@@ -133,7 +133,7 @@ def perturbation(model: str, revision: str | None, dtype: str, **given: Any) -> 
 
     chosen = _protocol(given)
     loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     result, guide = _run(loaded, chosen, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

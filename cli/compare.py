@@ -102,7 +102,7 @@ def compare(
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     table = LabelTable(loaded.labels, loaded.config.classes)
     question = targets.question(target, against, loss, table)
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:

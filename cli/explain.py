@@ -141,7 +141,7 @@ def explain(
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},
         together=together,
     )
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     bad: list[Exception] = []
     from jaxattr.cli import guided
     from jaxattr.cli.details import with_typical

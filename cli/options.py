@@ -182,6 +182,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattr"
 
 
+def say_model(model: Model, *, quiet: bool) -> None:
+    """On stderr: what was loaded, and what was assumed or changed in loading it, quiet or not."""
+    note(describe_model(model), quiet=quiet)
+    for assumed in model.notes:
+        warn(assumed)
+
+
 def describe_model(model: Model) -> str:
     """Two lines: what was loaded, and what is done to photos before it sees them."""
     c, p = model.config, model.preprocessing

@@ -131,7 +131,7 @@ def rewrite(
     loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
     table = LabelTable(loaded.labels, loaded.config.classes)
     new = table.resolve(to)
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     task = rewriting.prepare(loaded, photo, new, loss, numbers)
     if task.old == task.new:
         raise click.UsageError(

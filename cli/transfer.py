@@ -139,7 +139,7 @@ def transfer(
     table = LabelTable(loaded.labels, loaded.config.classes)
     named = [target, *show]
     known = {name: table.resolve(name) for name in named if name.lower() != "top1"}
-    options.note(options.describe_model(loaded), quiet=quiet)
+    options.say_model(loaded, quiet=quiet)
     array = images.normalize(images.fit(picture, loaded.preprocessing), loaded.preprocessing)
     asked = Asked(
         steps, every or max(1, steps // 20), direction, optimizer, learning_rate, parameters, method

@@ -59,6 +59,9 @@ class ViTConfig:
     mean, normalised afterwards (timm's `fc_norm`)."""
     channels: int = 3
     dtype: str = "float32"
+    problem: Literal["single_label", "multi_label", "regression"] = "single_label"
+    """What the logits are, in transformers' words (`problem_type`): one of the classes (softmax;
+    a single logit is a class or not, sigmoid); each class or not (sigmoid); numbers."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,7 +128,7 @@ class Rules:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["parameters"],
-    meta_fields=["config", "labels", "preprocessing", "name"],
+    meta_fields=["config", "labels", "preprocessing", "name", "notes"],
 )
 @dataclass(frozen=True)
 class Model:
@@ -140,6 +143,8 @@ class Model:
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(None))
     name: str = ""
+    notes: tuple[str, ...] = ()
+    """What was assumed or changed in reading the checkpoint, a sentence each, for people to see."""
 
     def forward(
         self,

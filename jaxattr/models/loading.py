@@ -57,7 +57,7 @@ def load(
         processing = preprocessing.fit_to(processing, size)
     config = replace(config, dtype=dtype)
     parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
-    return Model(parameters, config, model.labels, processing, model.name)
+    return replace(model, parameters=parameters, config=config, preprocessing=processing)
 
 
 def _read(source: str, revision: str | None, dtype: str) -> Model:
