@@ -136,7 +136,8 @@ def audit(
     loaded = _named(loaded, root)
     dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
-    receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype)
+    asked = _asked(labels_file, classes, limit, seed)
+    receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype, **asked)
     other = _training(training, receipt, quiet=quiet)
     ledger = replace(open_ledger(output, receipt), training=other)
     done = receipt.count - images_left(ledger)
@@ -249,6 +250,14 @@ def _index(
         return everything, total
     part = index(root, labels, labels_file=labels_file, classes=classes, limit=limit, seed=seed)
     return part, total
+
+
+def _asked(
+    labels_file: str | None, classes: tuple[str, ...], limit: int | None, seed: int
+) -> dict[str, Any]:
+    """Which images were asked for, as far as it was said: a part of what identifies the run."""
+    asked = {"labels": labels_file, "classes": list(classes), "limit": limit}
+    return {name: value for name, value in {**asked, "seed": limit and seed}.items() if value}
 
 
 def _drawn(folder: Path, seed: int) -> Path:

@@ -39,6 +39,14 @@ class Dataset(NamedTuple):
     files: tuple[str, ...]
     targets: Targets
     origin: str
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Class, and how many images the whole folder has of it: those that `classes`, `exclude` and
+    `limit` leave out, too."""
+    unlooked: tuple[tuple[str, int], ...] = ()
+    """Kind, and how many files of it are in the folder that nobody looks at: `(".jxl", 5)`."""
+    notes: tuple[str, ...] = ()
+    """What was left out, taken for the same, or is odd in the folder, a sentence each, for people
+    to see."""
 
 
 class _Rows(NamedTuple):
@@ -84,12 +92,13 @@ def index(
     if absent:
         named = _some([table.short(one) for one in absent])
         raise DatasetError(f"{printable(folder)}: holds no image of {named}; ask for other classes")
+    sizes = Counter(indices[name] for name in rows.names.values() if name in indices)
     if limit is not None:
         chosen = _spread(chosen, limit, seed)
     files = tuple(sorted(chosen))  # code points sort as UTF-8 bytes do
     targets = np.array([chosen[file] for file in files], np.int32)
     note = f" ({ignored} {rows.unit}s of unknown classes left out)" if ignored else ""
-    return Dataset(folder, files, targets, rows.origin + note)
+    return Dataset(folder, files, targets, rows.origin + note, tuple(sorted(sizes.items())))
 
 
 def _rows(root: Path, labels_file: str | os.PathLike[str] | None) -> _Rows:

@@ -55,6 +55,8 @@ def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any)
         # At most 4,096 files in the ledger, at least 64 images in each.
         shard_size=max(64, 1 << (max(count, 1) - 1).bit_length() >> 12),
         settings={**settings, "views": list(NAMES)},
+        sizes=dataset.sizes,
+        unlooked=dataset.unlooked,
     )
 
 

@@ -53,6 +53,13 @@ class Receipt:
     """Images in the folder; more than `count` when a limit was set."""
     shard_size: int
     settings: dict[str, Any]
+    """Of the computation (`method`, `dtype`, `views`), and which images were asked for: `classes`,
+    `exclude`, `limit`, `seed`, `labels`, each only where it was given."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """`Dataset.sizes`: class, and how many images the whole folder has of it, with those that
+    `classes`, `exclude` and `limit` left out; empty in ledgers that were made without."""
+    unlooked: tuple[tuple[str, int], ...] = ()
+    """`Dataset.unlooked`: kind, and how many files of it nobody looked at."""
 
     @property
     def shards(self) -> int:
@@ -241,6 +248,8 @@ def read_ledger(folder: Path) -> Ledger:
     entries = json.loads(_read_text(path))
     for name in ("labels", "grid"):
         entries[name] = tuple(entries[name])
+    for name in ("sizes", "unlooked"):
+        entries[name] = tuple((one, count) for one, count in entries.get(name, ()))
     ledger = Ledger(folder, Receipt(**entries))
     if missing := ledger.missing():
         raise LedgerError(
