@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -13,7 +14,10 @@ from typing import SupportsIndex
 
 from jaxattr.errors import LabelError
 
-_WNID = re.compile(r"(n\d{8})(?:[\s:,-]+|$)")
+_WNID = re.compile(r"(n\d{8})(?:[\s:,_-]+|$)", re.IGNORECASE)
+_NUMBERED = re.compile(r"(\d+)[\s._:)-]+(?=\S)")
+# Zero-width space and joiner, byte order mark, soft hyphen: nobody sees them.
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))
 # Positions of ImageNet-1k's order that no other label set shares by chance.
 _IMAGENET = {
     0: "tench",
@@ -34,8 +38,9 @@ class LabelTable:
     """The classes of a model, in order, and every name under which each can be asked for.
 
     `labels` may be empty when a checkpoint carries none; `classes` is then their number, and only
-    indices resolve. A label is a list of synonyms separated by commas, or a wnid, or both
-    (`"n02123045 tabby, tabby cat"`).
+    indices resolve. A label is a name, commas and all, with or without a wnid before it
+    (`"n02123045-tabby"`). A label of ImageNet-1k, and any with a wnid, is a list of synonyms
+    separated by commas (`"n02123045 tabby, tabby cat"`).
     """
 
     labels: tuple[str, ...]
@@ -53,7 +58,8 @@ class LabelTable:
     def resolve(self, name: str | SupportsIndex) -> int:
         """The class index of an index, wnid, label or synonym.
 
-        Case does not matter and underscores are spaces. A first synonym goes before the later
+        Case does not matter, nor how an accent is encoded; underscores are spaces. A label written
+        as it is goes before one that differs in case (`"a"` and `"A"`). A first synonym goes before the later
         synonyms of other classes (`"harp"` is not the harmonica); a text that two classes share
         after that is an error that names both. A whole number is an index, unless it is a label.
         """
@@ -72,8 +78,21 @@ class LabelTable:
         raise LabelError(f"unknown class {name!r}: {self._advice(name)}")
 
     def candidates(self, name: str) -> tuple[int, ...]:
-        """The classes a text may mean, none if it is no wnid, label or synonym."""
-        return self._names.get(_key(name), ())
+        """The classes a text may mean, none if it is no wnid, label or synonym.
+
+        A name behind a wnid (`n02085620-Chihuahua`) is what the wnid says, else the name.
+        """
+        key = name_key(name)
+        found = self._names.get(key, ())
+        if len(found) > 1 and all(name_key(self.labels[one]) == key for one in found):
+            written = unicodedata.normalize("NFC", name)
+            found = tuple(one for one in found if self._composed[one] == written) or found
+        wnid = _WNID.match(name)
+        if found or not wnid:
+            return found
+        return self._names.get(name_key(wnid[1])) or self._names.get(
+            name_key(_without_wnid(name)), ()
+        )
 
     def short(self, index: int) -> str:
         """The first synonym, with the index added where `resolve` could not tell it apart."""
@@ -87,8 +106,13 @@ class LabelTable:
         """Known names that look like `name`, best first, one for each class."""
         if _WNID.match(name):
             return ()  # neighbouring numbers are other things altogether
-        close: dict[int, str] = {}
-        for key in difflib.get_close_matches(_key(name), self._names, count * 2, 0.6):
+        key = name_key(name)
+        close = {
+            index: label
+            for index, label in enumerate(self.labels)
+            if key and key in map(name_key, _parts(label))
+        }
+        for key in difflib.get_close_matches(key, self._names, count * 2, 0.6):
             close.setdefault(self._names[key][0], key)
         return tuple(close.values())[:count]
 
@@ -109,21 +133,36 @@ class LabelTable:
         names = dict.fromkeys([_without_wnid(self.labels[index]), self.wnid(index)])
         return f"{index} ({', '.join(filter(None, names))})"
 
+    def _synonyms(self, index: int) -> list[str]:
+        """The names in a label: the parts between commas only where they are known to be names."""
+        label = self.labels[index]
+        whole = _without_wnid(label)
+        return _parts(whole) if self._is_imagenet or _WNID.match(label) else [whole.strip()]
+
+    @cached_property
+    def _is_imagenet(self) -> bool:
+        return len(self.labels) == 1000 and all(
+            name in map(name_key, _parts(_without_wnid(self.labels[index])))
+            for index, name in _IMAGENET.items()
+        )
+
+    @cached_property
+    def _composed(self) -> tuple[str, ...]:
+        return tuple(unicodedata.normalize("NFC", label) for label in self.labels)
+
     @cached_property
     def _wnids(self) -> tuple[str | None, ...]:
-        if len(self.labels) == 1000 and all(
-            name in map(_key, _synonyms(self.labels[index])) for index, name in _IMAGENET.items()
-        ):
+        if self._is_imagenet:
             return imagenet_wnids()
         matches = (_WNID.match(label) for label in self.labels)
-        found = tuple(match and match[1] for match in matches)
+        found = tuple(match and match[1].lower() for match in matches)
         return found if self.labels else (None,) * self.classes
 
     @cached_property
     def _first_names(self) -> dict[str, tuple[int, ...]]:
         """Whole labels, first synonyms and wnids: what this library itself prints."""
         return _inverted(
-            [label, _without_wnid(label), _synonyms(label)[0], self._wnids[index] or ""]
+            [label, _without_wnid(label), self._synonyms(index)[0], self._wnids[index] or ""]
             for index, label in enumerate(self.labels)
         )
 
@@ -132,16 +171,18 @@ class LabelTable:
         if not self.labels:
             return tuple(f"class {index}" for index in range(self.classes))
         shorts = []
-        for index, label in enumerate(self.labels):
-            short = _synonyms(label)[0]
-            alone = self._first_names.get(_key(short)) == (index,)
+        for index in range(self.classes):
+            short = self._synonyms(index)[0]
+            alone = self._first_names.get(name_key(short)) == (index,)
             shorts.append(short if alone else f"{short} ({index})".strip())
         return tuple(shorts)
 
     @cached_property
     def _names(self) -> dict[str, tuple[int, ...]]:
-        shorts = {_key(short): (index,) for index, short in enumerate(self._shorts)}
-        return {**_inverted(map(_synonyms, self.labels)), **shorts, **self._first_names}
+        shorts = {name_key(short): (index,) for index, short in enumerate(self._shorts)}
+        synonyms = _inverted(map(self._synonyms, range(len(self.labels))))
+        numbered = _inverted([one] for one in without_numbers(self.labels) or ())
+        return {**numbered, **synonyms, **shorts, **self._first_names}
 
 
 def is_number(name: str) -> bool:
@@ -156,8 +197,27 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _key(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
+def name_key(name: str) -> str:
+    """What all spellings of a name have in common.
+
+    Composed characters (NFC), case folded, underscores and runs of white space as one space, no
+    white space at the ends, and nothing that has no width.
+    """
+    folded = unicodedata.normalize("NFD", name.translate(_UNSEEN)).casefold()
+    return " ".join(unicodedata.normalize("NFC", folded).replace("_", " ").split())
+
+
+def without_numbers(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Numbered names (`001.Albatross`, `0_cat`) without their numbers.
+
+    `None` unless every name begins with a number of its own and differs from the others behind it.
+    """
+    found = [_NUMBERED.match(name) for name in names]
+    numbers = {int(one[1]) for one in found if one}
+    rest = tuple(name[one.end() :] for name, one in zip(names, found, strict=True) if one)
+    if len(numbers) < len(names) or len(set(map(name_key, rest))) < len(names):
+        return None
+    return rest
 
 
 def _without_wnid(label: str) -> str:
@@ -165,15 +225,15 @@ def _without_wnid(label: str) -> str:
     return _WNID.sub("", label, count=1).strip() or label
 
 
-def _synonyms(label: str) -> list[str]:
-    return [name.strip() for name in _without_wnid(label).split(",")]
+def _parts(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")]
 
 
 def _inverted(names: Iterable[Iterable[str]]) -> dict[str, tuple[int, ...]]:
     """From the names of each class to the classes of each name."""
     found: dict[str, list[int]] = {}
     for index, many in enumerate(names):
-        for key in dict.fromkeys(map(_key, many)):
+        for key in dict.fromkeys(map(name_key, many)):
             if key:
                 found.setdefault(key, []).append(index)
     return {key: tuple(indices) for key, indices in found.items()}

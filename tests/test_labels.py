@@ -155,7 +155,7 @@ def test_one_label_for_each_class():
 
 
 def test_repeated_and_empty_labels_stay_reachable():
-    table = LabelTable(("cat", "cat", "dog, dog", ""))
+    table = LabelTable(("cat", "cat", "dog", ""))
     assert [table.short(index) for index in range(4)] == ["cat (0)", "cat (1)", "dog", "(3)"]
     assert [table.resolve(table.short(index)) for index in range(4)] == [0, 1, 2, 3]
 

@@ -16,7 +16,10 @@ from jaxattr.audit import dataset
 from jaxattr.errors import DatasetError, LabelError
 from jaxattr.labels import LabelTable
 
-LABELS = ("tabby, tabby cat", "goldfish, Carassius auratus", "crane", "crane", "zebra")
+LABELS = (
+    *("n02123045 tabby, tabby cat", "n01443537 goldfish, Carassius auratus"),
+    *("crane", "crane", "zebra"),
+)
 
 
 def fill(root: Path, *names: str) -> Path:
