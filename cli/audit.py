@@ -174,7 +174,9 @@ def ask_model(model: Model, ledger: Ledger, root: Path, *, quiet: bool) -> None:
     from jaxattr.audit.probes import Subject, ask, open_questions
 
     count = len(open_questions(ledger))
-    with progress_bar(count, 0, quiet=quiet, doing="Testing suspicions") as advance:
+    with progress_bar(
+        count, 0, quiet=quiet, doing="Testing suspicions", unit="questions"
+    ) as advance:
         ask(Subject(model, ledger, root), progress=advance)
 
 
@@ -195,8 +197,13 @@ def write_results(ledger: Ledger, summary: Summary, findings: list[Finding]) -> 
     return ledger.folder / "report.html"
 
 
-def progress_bar(total: int, done: int, *, quiet: bool, doing: str = "Explaining") -> Any:
-    """A bar on stderr with images a second and the time left; calling it advances it."""
+def progress_bar(
+    total: int, done: int, *, quiet: bool, doing: str = "Explaining", unit: str = "images"
+) -> Any:
+    """A bar on stderr with the rate and the time left; calling it advances it by as many units.
+
+    The rate is that of the last half minute; its first step, which compiles, does not count.
+    """
     from contextlib import contextmanager
 
     from rich.console import Console
@@ -214,7 +221,7 @@ def progress_bar(total: int, done: int, *, quiet: bool, doing: str = "Explaining
 
             def advance(count: int) -> None:
                 speed = progress.tasks[0].speed
-                rate = f"{speed:.1f} images/s" if speed else ""
+                rate = f"{speed:.1f} {unit}/s" if speed else ""
                 progress.update(task, advance=count, rate=rate)
 
             yield advance

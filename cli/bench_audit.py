@@ -192,7 +192,7 @@ def _scored(ledger: Ledger, given: dict[str, Any]) -> list[Score]:
         noise_rates=given["noise"],
     )
     total, quiet = len(rows) * given["seeds"], given["quiet"]
-    with progress_bar(total, 0, quiet=quiet, doing="Auditing planted sets") as advance:
+    with progress_bar(total, 0, quiet=quiet, doing="Auditing planted sets", unit="sets") as advance:
         return benchmark.run(
             held,
             rows=rows,

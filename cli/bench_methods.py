@@ -163,7 +163,7 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
         quiet=quiet,
     )
     total = len(dataset.files) * (1 + len(measured))
-    with progress_bar(total, 0, quiet=quiet, doing="Scoring") as advance:
+    with progress_bar(total, 0, quiet=quiet, doing="Scoring", unit="scored images") as advance:
         return benchmark.run(
             model,
             dataset,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,9 @@ class Answer(NamedTuple):
     """`[case, row, column]`."""
     compiling: float
     seconds: float
-    """Of one map, once compiled: the median over the cases."""
+    """Of one map, compiled and warm: the median of several executions."""
+    executions: int
+    """How many these are: see `jaxattr.bench.timing`."""
 
     def constant(self) -> list[int]:
         """The cases whose map is the same everywhere: it says nothing."""
@@ -84,6 +87,7 @@ def _answer(model: Model, given: Sequence[Case], name: str, loss: str) -> Answer
     import jax.numpy as jnp
     import numpy as np
 
+    from jaxattr.bench.timing import timed
     from jaxattr.methods import METHODS
 
     build = targets.loss(loss)
@@ -96,32 +100,24 @@ def _answer(model: Model, given: Sequence[Case], name: str, loss: str) -> Answer
         classes = jnp.int32(target), jnp.int32(0 if against is None else against)
         return model, jnp.asarray(case.photo.array), *classes
 
+    asked = [arguments(case) for case in given]
     began = time.perf_counter()
-    run = jax.jit(one).lower(*arguments(given[0])).compile()
-    compiling, maps, seconds = time.perf_counter() - began, [], []
-    for case in given:
-        values = arguments(case)
-        began = time.perf_counter()
-        maps.append(np.asarray(run(*values)))
-        seconds.append(time.perf_counter() - began)
-    return Answer(name, np.stack(maps), compiling, float(np.median(seconds)))
+    run = jax.jit(one).lower(*asked[0]).compile()
+    compiling = time.perf_counter() - began
+    found = timed([partial(run, *each) for each in asked])
+    return Answer(name, np.stack(found.results), compiling, found.seconds, found.executions)
 
 
 def forward_seconds(model: Model, case: Case) -> float:
-    """What one forward pass costs, for the ratio: the median of five."""
+    """What one forward pass costs, for the ratio: compiled and warm, the median of several."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
+
+    from jaxattr.bench.timing import timed
 
     image = jnp.asarray(case.photo.array)
     run = jax.jit(lambda model, image: model.forward(image)[0])
-    run(model, image).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        run(model, image).block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds))
+    return timed([lambda: run(model, image)]).seconds
 
 
 def rows(given: Sequence[Case], table: LabelTable) -> list[Row]:

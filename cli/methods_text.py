@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "md")
 NOTE = (
     "In brackets: 95 % bootstrap intervals over images. #: rank among the methods. °: not better "
-    "than the random map and the centred blob, image by image. –: not defined."
+    "than the random map and the centred blob, image by image. –: not defined. ms a map: in a "
+    "batch of 16, compiled and warm; the median over batches, the first execution left out."
 )
 _ARROWS = {"higher": "↑", "lower": "↓"}
 

@@ -59,5 +59,6 @@ def explain(lab: Lab, questions: Sequence[tuple[Any, Any]], method: str) -> Answ
 
 def column(method: str, answers: Answers, maps: Sequence[Any]) -> Column:
     """A method's column of the picture, with its time."""
-    words = f"{1000 * answers.seconds:.0f} ms a map"
+    of = " of CPU" if jax.default_backend() == "cpu" else ""
+    words = f"{1000 * answers.seconds:.0f} ms{of} a map"
     return Column(method, maps, METHODS[method].signed, words)

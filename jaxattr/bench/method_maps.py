@@ -94,13 +94,16 @@ class Explainer:
     def timed(
         self, row: Row, images: Pictures, labels: Labels, names: Sequence[str]
     ) -> tuple[Maps, float]:
-        """The maps, and the seconds of one of them, compiling left out."""
+        """The maps, and the seconds of one of them in a batch of `SHARD`, compiling left out.
+
+        Batches are filled up, and what fills them costs as much; NaN where there is no image.
+        """
         if row.method:
             self.compile(row.method)
         began = time.perf_counter()
         maps = self.explain(row, images, labels, names)
-        computed = -(-len(images) // SHARD) * SHARD if row.method else max(len(images), 1)
-        return maps, (time.perf_counter() - began) / max(computed, 1)
+        seconds = time.perf_counter() - began
+        return maps, seconds / batched(row, len(images)) if len(images) else np.nan
 
     def compile(self, method: str) -> Any:
         """The compiled function of `SHARD` images, any weights and labels."""
@@ -109,6 +112,11 @@ class Explainer:
 
     def _given(self, images: Pictures, labels: Labels) -> tuple[Array, Array]:
         return jnp.asarray(images.astype(self.model.config.dtype)), jnp.asarray(labels)
+
+
+def batched(row: Row, images: int) -> int:
+    """How many maps are computed for so many images: whole batches of `SHARD`."""
+    return -(-images // SHARD) * SHARD if row.method else images
 
 
 def centred_blob(grid: tuple[int, int]) -> Float[np.ndarray, "row column"]:
