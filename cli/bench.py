@@ -12,9 +12,10 @@ from jaxattr.cli.bench_audit import audit
 from jaxattr.cli.bench_methods import methods as bench_methods
 from jaxattr.cli.bench_perturbation import perturbation
 from jaxattr.cli.explain import METHODS
+from jaxattr.cli.main import Near
 
 
-@click.group()
+@click.group(cls=Near)
 def bench() -> None:
     """Measure the library's claims where the truth is known."""
 

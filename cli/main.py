@@ -5,16 +5,21 @@ Imports nothing heavy: a command's module is imported when that command is run, 
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import signal
 import sys
-import threading
-from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
 
-import click
+try:
+    import errno
+    import os
+    from difflib import get_close_matches
+    from importlib import import_module
+    from typing import Any, NamedTuple, NoReturn
+
+    import click
+
+    from jaxattr.cli import process
+except KeyboardInterrupt:  # before anything could take it over
+    sys.stderr.write("Error: interrupted; nothing was changed.\n")
+    raise SystemExit(2) from None
 
 
 class Entry(NamedTuple):
@@ -40,7 +45,7 @@ COMMANDS = {
     "compare": Entry(
         "jaxattr.cli.compare",
         "Show every method's map of the same photos side by side.",
-        "nothing was written",
+        "files written so far are complete",
     ),
     "explain": Entry(
         "jaxattr.cli.explain",
@@ -55,7 +60,7 @@ COMMANDS = {
     "rewrite": Entry(
         "jaxattr.cli.rewrite",
         "Change a photo's pixels, barely, until the model sees another class.",
-        "nothing was written",
+        "files written so far are complete",
     ),
     "scenes": Entry(
         "jaxattr.cli.scenes",
@@ -65,7 +70,7 @@ COMMANDS = {
     "transfer": Entry(
         "jaxattr.cli.transfer",
         "Optimise a photo's attention maps for a class, and watch its evidence move.",
-        "nothing was written",
+        "files written so far are complete",
     ),
 }
 
@@ -77,7 +82,7 @@ class Failure(click.ClickException):
 
 
 class Interrupted(Failure):
-    """Ctrl-C."""
+    """Ctrl-C, exit code 2; or SIGTERM, 143."""
 
 
 class BrokenStdout(click.exceptions.Exit):
@@ -87,25 +92,37 @@ class BrokenStdout(click.exceptions.Exit):
         super().__init__(128 + 13)
 
 
-class LazyGroup(click.Group):
+class Near(click.Group):
+    """A group that names the commands that look like an unknown one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = get_close_matches(name, self.list_commands(ctx), 3, 0.5)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Near):
     """A group that knows its commands by name, and imports one when it is needed."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as a process; after Ctrl-C end it at once.
-
-        Taking the interpreter down while the device still computes can crash it, and would wait
-        for threads. Whatever a command writes is whole at any moment.
-        """
-        sys.unraisablehook = _ask_again
+        """Run as a process: take over its streams and signals, and end it safely."""
+        if not process.open_streams():
+            click.echo("Error: stdout is closed, so results go nowhere; redirect it.", err=True)
+            process.end(Failure.exit_code)
+        signals = process.Signals()
+        signals.watch()
         try:
-            return super().__call__(*args, **kwargs)
-        except SystemExit as end:
-            if isinstance(end.__context__, Interrupted):
-                with contextlib.suppress(OSError):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(Interrupted.exit_code)
-            raise
+            super().__call__(*args, obj=signals, **kwargs)
+        except SystemExit as ending:
+            if signals.received:
+                process.end(signals.code)
+            signals.ignore()
+            raise ending from None
+        except OSError:  # stderr cannot take the message
+            process.end(Failure.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -115,21 +132,38 @@ class LazyGroup(click.Group):
             return None
         return getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0] in COMMANDS:  # told before it is imported, which takes time, too
+            ctx.ensure_object(process.Signals).left = COMMANDS[args[0]].interrupted
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; the one place where exceptions become a line and an exit code."""
+        signals = ctx.ensure_object(process.Signals)
+        signals.running = True
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+        except (click.ClickException, click.Abort, click.exceptions.Exit) as error:
+            if isinstance(error, Interrupted):
+                error.exit_code = signals.code
+            elif signals.received:  # whatever a library made of it
+                raise _interrupted(signals) from None
+            if isinstance(error, click.ClickException):
+                error.message = process.printable(error.message)
             raise
         except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("JAXATTR_DEBUG", "0") not in ("", "0"):
                 raise
+            if signals.received:
+                raise _interrupted(signals) from None
             _end(error, ctx.invoked_subcommand)
+        finally:
+            signals.running = False
         return result
 
 
@@ -142,49 +176,60 @@ def main() -> None:
     """See why a Vision Transformer decided what it decided, and audit labelled images with it.
 
     Results go to stdout, everything else to stderr. Exit code 0: done; 1: audit has findings at or
-    above --fail-on, or rewrite did not reach the class; 2: wrong usage or an error, in one line.
-    JAXATTR_DEBUG=1 shows the traceback.
+    above --fail-on, or rewrite did not reach the class; 2: wrong usage, an error or Ctrl-C, in one
+    line; 143: SIGTERM. JAXATTR_DEBUG=1 shows the traceback.
     """
 
 
-def _ask_again(unraisable: Any) -> None:
-    """Repeat a Ctrl-C that fell into a callback, where Python can only ignore exceptions."""
-    if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(unraisable)
+def _interrupted(signals: process.Signals) -> Interrupted:
+    error = Interrupted(f"interrupted; {signals.left}.")
+    error.exit_code = signals.code
+    return error
 
 
 def _end(error: BaseException, command: str | None) -> NoReturn:
     """Raise the click exception for an exception of the library, the system or the user."""
     if isinstance(error, BrokenPipeError):
-        _discard_stdout()
+        process.discard(1)
         raise BrokenStdout from None
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        _discard_stdout()
+        process.discard(1)
     kind = Interrupted if isinstance(error, KeyboardInterrupt) else Failure
     raise kind(describe(error, command)) from None
 
 
 def describe(error: BaseException, command: str | None = None) -> str:
     """One line for an exception: what happened and, where it is known, what to do."""
+    said = process.printable(_line(error))
     match error:
         case KeyboardInterrupt():
             entry = COMMANDS.get(command or "")
             return f"interrupted; {entry.interrupted if entry else 'nothing was changed'}."
         case MemoryError():
-            return f"out of memory ({_line(error)}); {_LESS_MEMORY}."
+            return f"out of memory ({said[:200]}); {_LESS_MEMORY}."
         case OSError():
-            return _describe_system(error)
+            return process.printable(_describe_system(error))
+        case UnicodeError():
+            return f"a name or a text cannot be read or written ({said}); rename it, or use UTF-8."
         case ValueError():
-            return _line(error)
+            return said
         case ModuleNotFoundError() if not (error.name or "").startswith("jaxattr"):
             return f"the package {error.name} is not installed; install jaxattr again with pip."
-        case _ if "RESOURCE_EXHAUSTED" in str(error):
-            return f"the device is out of memory ({_line(error)[:120]}); {_LESS_MEMORY}."
+        case ImportError() if not (error.name or "").startswith("jaxattr"):
+            return f"a package cannot be imported ({said}); install jaxattr again with pip."
+        case RecursionError():
+            return f"a file or an argument is nested too deeply ({said}); look at what was given."
+        case OverflowError():
+            return f"a number is too large ({said}); look at the numbers that were given."
+        case _ if "RESOURCE_EXHAUSTED" in said:
+            return f"the device is out of memory ({said[:120]}); {_LESS_MEMORY}."
+        case RuntimeError() if "can't start new thread" in said:
+            return "this machine starts no more threads; pass a smaller --workers."
+        case RuntimeError() if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
+            return f"the device failed ({said[:200]}); see its driver, or set JAX_PLATFORMS=cpu."
         case _:
             return (
-                f"internal error, {type(error).__name__}: {_line(error)}; "
+                f"internal error, {type(error).__name__}: {said}; "
                 "JAXATTR_DEBUG=1 shows where; please report it."
             )
 
@@ -201,6 +246,10 @@ def _describe_system(error: OSError) -> str:
             return f"not permitted{where}: {error.strerror}; check the permissions or --output."
         case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
             return f"{error.strerror}{where}; choose another --output."
+        case errno.ENAMETOOLONG:
+            return f"a name is too long{where}; choose a shorter one."
+        case errno.EMFILE | errno.ENFILE:
+            return f"too many files are open{where}; raise `ulimit -n`, or pass --workers 1."
         case None:
             return _line(error)
         case _:
@@ -210,9 +259,3 @@ def _describe_system(error: OSError) -> str:
 def _line(error: BaseException) -> str:
     """The message without line breaks, and never empty."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _discard_stdout() -> None:
-    """Keep the interpreter from failing once more when it flushes stdout at its end."""
-    with contextlib.suppress(OSError, ValueError):  # a stdout without a descriptor, as in tests
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

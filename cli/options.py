@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jaxattr.cli import process
+from jaxattr.cli.main import Failure
+
 if TYPE_CHECKING:
     from jaxattr.types import Model
 
@@ -165,14 +168,17 @@ def together(*added: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """Say something on stderr, unless asked to be quiet."""
+    """Say something on stderr, unless asked to be quiet; work goes on where nobody can hear it."""
     if not quiet:
-        click.echo(message, err=True)
+        try:
+            click.echo(process.printable(message), err=True)
+        except OSError:
+            process.discard(2)
 
 
 def warn(message: str) -> None:
     """Say on stderr what the user must know, quiet or not."""
-    click.echo(f"Warning: {message}", err=True)
+    note(f"Warning: {message}")
 
 
 def cache_folder() -> Path:
@@ -212,12 +218,14 @@ def prepare_jax(dtype: str = "float32") -> None:
     """Let JAX keep what it compiles on disk, where that is possible; call before it compiles.
 
     `JAX_COMPILATION_CACHE_DIR` is JAX's own and wins. The folder is only for this user: JAX runs
-    what it finds there. `dtype` float64 turns JAX's 64-bit types on.
+    what it finds there. `dtype` float64 turns JAX's 64-bit types on. Raises a one-line error where
+    there is no device of the kind that the environment asks for.
     """
     import jax
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    _find_devices(jax)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         try:
             folder = cache_folder() / "xla"
@@ -229,3 +237,25 @@ def prepare_jax(dtype: str = "float32") -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _find_devices(jax: Any) -> None:
+    """Start JAX's devices now, because it says later, in many ways, that there are none."""
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = {
+            name: value
+            for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
+            if (value := os.environ.get(name))
+        }
+        said = " ".join(str(error).partition(" (set JAX")[0].split())[:200]
+        if not asked:
+            raise Failure(
+                f"JAX finds no device ({said}); set JAX_PLATFORMS=cpu to do without one."
+            ) from None
+        name, value = next(iter(asked.items()))
+        raise Failure(
+            f"{name}={value}: JAX finds no such device on this machine{said and f' ({said})'}; "
+            f"set {name}=cpu, or unset it to take the best device that is there."
+        ) from None
