@@ -205,6 +205,12 @@ def describe_model(model: Model) -> str:
         steps.append(f"resize to {p.resize[0]} x {p.resize[1]} ({p.resample})")
     if p.crop is not None:
         steps.append(f"centre crop {p.crop[0]} x {p.crop[1]}")
+    if len(p.mean) == 1:
+        steps.insert(0, "grey")
+    if p.order == "bgr":
+        steps.append("channels blue, green, red")
+    if p.rescale != 1 / 255:  # not said: pixels from 0 to 1
+        steps.append(f"pixels times {p.rescale:.4g}")
     for name, values in (("mean", p.mean), ("std", p.std)):
         steps.append(f"{name} {' '.join(f'{value:.4g}' for value in values)}")
     return (

@@ -23,3 +23,11 @@ class LabelError(JaxattrError):
 
 class LedgerError(JaxattrError):
     """A ledger cannot be read, belongs to another run, or cannot be written."""
+
+
+class JaxattrWarning(UserWarning):
+    """Base of all warnings about what a caller's input may mean."""
+
+
+class ImageWarning(JaxattrWarning):
+    """An image that can be decoded, though probably not as it was meant."""

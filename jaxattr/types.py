@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 Image = Float[Array, "height width channel"]
 Logits = Float[Array, "class"]
 Map = Float[Array, "row column"]
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit: a quarter of a gigabyte of 24-bit pixels."""
 Loss = Callable[[Any], Any]  # Logits -> scalar; a pytree when it comes from `jaxattr.losses`
 
 
@@ -88,7 +90,7 @@ class Preprocessing:
 
     `resize` is the size `(height, width)` of a plain resize, or one number: the length of the
     shorter side. `crop` is the centre crop that follows, or `None`. Pixels are multiplied by
-    `rescale`, then `(pixel - mean) / std` per channel.
+    `rescale`, then `(pixel - mean) / std` per channel. One mean makes photos grey.
     """
 
     resize: tuple[int, int] | int | None
@@ -97,6 +99,21 @@ class Preprocessing:
     rescale: float = 1 / 255
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    crop_rounding: Literal["down", "even"] = "down"
+    """Of half a pixel in the crop's offset: down as in transformers, or to the even number as in
+    torchvision, and so in timm."""
+    order: Literal["rgb", "bgr"] = "rgb"
+    """Of the channels in the model's input, and so of `mean` and `std`."""
+    max_pixels: int = MAX_PIXELS
+    """Photos of more pixels are refused, as possible decompression bombs."""
+
+    def record(self) -> dict[str, Any]:
+        """The fields for a receipt: what is at its default and came later is left out, so that a
+        ledger of an earlier version still matches."""
+        later = ("crop_rounding", "order", "max_pixels")
+        usual = {one.name: one.default for one in fields(self) if one.name in later}
+        every = asdict(self)
+        return {key: every[key] for key in every if usual.get(key, ...) != every[key]}
 
 
 @dataclass(frozen=True)

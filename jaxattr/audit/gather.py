@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +46,7 @@ def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any)
         labels=model.labels or tuple(str(i) for i in range(model.config.classes)),
         grid=model.config.grid,
         feature_size=model.config.hidden_size,
-        preprocessing=asdict(model.preprocessing),
+        preprocessing=model.preprocessing.record(),
         images=str(dataset.root),
         index=_index_hash(dataset),
         count=count,

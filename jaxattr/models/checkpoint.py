@@ -37,12 +37,12 @@ def read(weights: Sequence[Path], *, name: str, dtype: str = "float32") -> Model
         tensors = read_tensors(*weights)
         config = replace(_config(json, tensors), dtype=dtype)
         parameters = from_tensors(tensors, config)
-        processing = _preprocessing(folder, json, config)
+        processing, notes = _preprocessing(folder, json, config)
         labels = _labels(folder, json, config.classes)
     except CheckpointError as error:
         named = str(error).startswith((name, str(folder)))
         raise error if named else CheckpointError(f"{name}: {error}") from error
-    return Model(parameters, config, labels, processing, name)
+    return Model(parameters, config, labels, processing, name, notes)
 
 
 def _config(json: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ViTConfig:
@@ -62,13 +62,28 @@ def _config(json: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ViTCo
     return config
 
 
-def _preprocessing(folder: Path, json: Mapping[str, Any], config: ViTConfig) -> Preprocessing:
-    path = folder / "preprocessor_config.json"
-    if path.is_file():
-        return preprocessing.from_processor(read_object(path), config.image_size)
+def _preprocessing(
+    folder: Path, json: Mapping[str, Any], config: ViTConfig
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    """How photos are prepared, and what was assumed.
+
+    An image processor within the file of a larger one comes first, as in transformers.
+    """
+    nested, path = folder / preprocessing.NESTED, folder / preprocessing.PROCESSOR
+    inner = read_object(nested).get("image_processor") if nested.is_file() else None
+    if isinstance(inner, Mapping) or path.is_file():
+        return preprocessing.from_processor(
+            inner if isinstance(inner, Mapping) else read_object(path),
+            config.image_size,
+            model_type=str(json.get("model_type", "vit")),
+            channels=config.channels,
+            file=nested.name if isinstance(inner, Mapping) else path.name,
+        )
     if configs.is_timm(json) and "pretrained_cfg" in json:
-        return preprocessing.from_timm(json["pretrained_cfg"], config.image_size)
-    return preprocessing.default(config.image_size)
+        return preprocessing.from_timm(
+            json["pretrained_cfg"], config.image_size, channels=config.channels
+        )
+    return preprocessing.default(config.image_size), ()
 
 
 def _labels(folder: Path, json: Mapping[str, Any], classes: int) -> tuple[str, ...]:

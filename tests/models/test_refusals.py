@@ -193,17 +193,17 @@ def test_embedded_model():
 
 
 def test_processor_settings():
-    vit = preprocessing.from_processor({"size": 224, "resample": 3}, (224, 224))
-    assert (vit.resize, vit.crop, vit.resample) == ((224, 224), None, "bicubic")
+    vit, notes = preprocessing.from_processor({"size": 224, "resample": 3}, (224, 224))
+    assert (vit.resize, vit.crop, vit.resample, notes) == ((224, 224), None, "bicubic", ())
     deit = {"image_processor_type": "DeiTImageProcessor", "size": {"height": 256, "width": 256}}
-    read = preprocessing.from_processor({**deit, "do_normalize": False}, (224, 224))
+    read, _ = preprocessing.from_processor({**deit, "do_normalize": False}, (224, 224))
     assert (read.resize, read.crop, read.mean) == ((256, 256), (224, 224), (0.0, 0.0, 0.0))
     larger = preprocessing.fit_to(read, (448, 448))
     assert (larger.resize, larger.crop) == ((512, 512), (448, 448))
     timm_recipe = {"crop_pct": 0.9, "interpolation": "bicubic", "mean": [0.5] * 3}
-    read = preprocessing.from_timm(timm_recipe, (224, 224))
+    read, _ = preprocessing.from_timm(timm_recipe, (224, 224))
     assert (read.resize, read.crop, read.resample) == (248, (224, 224), "bicubic")
-    assert read.std == preprocessing.IMAGENET_STD
+    assert (read.std, read.crop_rounding) == (preprocessing.IMAGENET_STD, "even")
 
 
 def test_positions_of_the_same_grid_are_untouched(tiny_model):
