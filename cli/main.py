@@ -82,7 +82,7 @@ class Failure(click.ClickException):
 
 
 class Interrupted(Failure):
-    """Ctrl-C, exit code 2; or SIGTERM, 143."""
+    """Ctrl-C; or SIGTERM, which ends the process with another code."""
 
 
 class BrokenStdout(click.exceptions.Exit):
@@ -149,18 +149,17 @@ class LazyGroup(Near):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, click.Abort, click.exceptions.Exit) as error:
-            if isinstance(error, Interrupted):
-                error.exit_code = signals.code
-            elif signals.received:  # whatever a library made of it
-                raise _interrupted(signals) from None
+            if signals.received and not isinstance(error, Interrupted):
+                # Whatever a library made of it.
+                raise Interrupted(f"interrupted; {signals.left}.") from None
             if isinstance(error, click.ClickException):
-                error.message = process.printable(error.message)
+                vars(error)["message"] = process.printable(error.message)
             raise
         except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("JAXATTR_DEBUG", "0") not in ("", "0"):
                 raise
             if signals.received:
-                raise _interrupted(signals) from None
+                raise Interrupted(f"interrupted; {signals.left}.") from None
             _end(error, ctx.invoked_subcommand)
         finally:
             signals.running = False
@@ -179,12 +178,6 @@ def main() -> None:
     above --fail-on, or rewrite did not reach the class; 2: wrong usage, an error or Ctrl-C, in one
     line; 143: SIGTERM. JAXATTR_DEBUG=1 shows the traceback.
     """
-
-
-def _interrupted(signals: process.Signals) -> Interrupted:
-    error = Interrupted(f"interrupted; {signals.left}.")
-    error.exit_code = signals.code
-    return error
 
 
 def _end(error: BaseException, command: str | None) -> NoReturn:

@@ -142,5 +142,4 @@ def test_whatever_a_library_makes_of_a_signal_it_is_an_interrupt(monkeypatch, er
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: explain)
     with pytest.raises(cli.Interrupted) as found:
         cli.main.main(["explain"], standalone_mode=False)
-    assert found.value.exit_code == 143
     assert found.value.message == "interrupted; files written so far are complete."
