@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .audit_overview import overview
-from .options import model_options, note, prepare_jax, quiet_option, say_model, warn
+from .options import (
+    exclude_option,
+    model_options,
+    note,
+    prepare_jax,
+    quiet_option,
+    say_folder,
+    say_model,
+    warn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +42,10 @@ Examples:
   jaxattr audit --images val/ --training reports/train    leaks, errors learned
 
 IMAGES holds one folder per class (named by index, wnid, label or synonym), or a metadata.csv or
-metadata.jsonl with file_name and label. Killed at any moment, the same command goes on where it
-stopped. Findings go to stdout and to findings.json and findings.csv beside report.html.
+metadata.jsonl with file_name and label. Files are images by their suffix, or by their content;
+those that are not looked at are counted. Killed at any moment, the same command goes on where it
+stopped; files that were changed, added or removed since are looked at again. Findings go to stdout
+and to findings.json and findings.csv beside report.html.
 """
 
 
@@ -61,6 +72,7 @@ class BatchSize(click.ParamType):
 )
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
 @click.option("--classes", multiple=True, help="Audit this class only (repeatable).")
+@exclude_option
 @click.option("--limit", type=click.IntRange(min=1), help="That many images, spread over classes.")
 @click.option("--seed", default=0, show_default=True, help="Which images --limit takes.")
 @click.option(
@@ -109,6 +121,7 @@ def audit(
     images: str,
     labels_file: str | None,
     classes: tuple[str, ...],
+    exclude: tuple[str, ...],
     limit: int | None,
     seed: int,
     output: Path,
@@ -134,9 +147,11 @@ def audit(
     say_model(loaded, quiet=quiet)
     root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
     loaded = _named(loaded, root)
-    dataset, total = _index(loaded, root, labels_file, classes, limit, seed)
+    asked = {"labels_file": labels_file, "classes": classes, "exclude": exclude}
+    dataset, total = _index(loaded, root, limit, seed, asked)
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
-    asked = _asked(labels_file, classes, limit, seed)
+    say_folder(dataset)
+    asked = _asked(limit, seed, asked)
     receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype, **asked)
     other = _training(training, receipt, quiet=quiet)
     ledger = replace(open_ledger(output, receipt), training=other)
@@ -240,31 +255,27 @@ def _named(model: Model, root: Path) -> Model:
 
 
 def _index(
-    model: Model,
-    root: Path,
-    labels_file: str | None,
-    classes: tuple[str, ...],
-    limit: int | None,
-    seed: int,
+    model: Model, root: Path, limit: int | None, seed: int, asked: dict[str, Any]
 ) -> tuple[Dataset, int]:
     """The images to audit, and how many there would be without a limit."""
     from jaxattr.audit.dataset import index
 
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
-    everything = index(root, labels, labels_file=labels_file, classes=classes)
+    everything = index(root, labels, **asked)
     total = len(everything.files)
     if limit is None or limit >= total:
         return everything, total
-    part = index(root, labels, labels_file=labels_file, classes=classes, limit=limit, seed=seed)
-    return part, total
+    return index(root, labels, limit=limit, seed=seed, **asked), total
 
 
-def _asked(
-    labels_file: str | None, classes: tuple[str, ...], limit: int | None, seed: int
-) -> dict[str, Any]:
+def _asked(limit: int | None, seed: int, asked: dict[str, Any]) -> dict[str, Any]:
     """Which images were asked for, as far as it was said: a part of what identifies the run."""
-    asked = {"labels": labels_file, "classes": list(classes), "limit": limit}
-    return {name: value for name, value in {**asked, "seed": limit and seed}.items() if value}
+    every = {**asked, "limit": limit, "seed": seed if limit else None}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in every.items()
+        if value
+    }
 
 
 def _drawn(folder: Path, seed: int) -> Path:

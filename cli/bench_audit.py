@@ -57,6 +57,7 @@ class Shares(click.ParamType):
 )
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
 @click.option("--classes", multiple=True, help="Take this class only (repeatable).")
+@options.exclude_option
 @click.option(
     "--plant",
     "kinds",
@@ -166,7 +167,9 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     if given["images"] == "scenes":
         root = _drawn(folder / "scenes")
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
-    dataset = index(root, labels, labels_file=given["labels_file"], classes=given["classes"])
+    asked = {name: given[name] for name in ("labels_file", "classes", "exclude")}
+    dataset = index(root, labels, **asked)
+    options.say_folder(dataset)
     receipt = make_receipt(model, dataset, total=len(dataset.files), method="none", dtype=dtype)
     ledger = open_ledger(folder, receipt)
     done = receipt.count - images_left(ledger)

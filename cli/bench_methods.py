@@ -35,6 +35,7 @@ SCENES_PER_CLASS = 10
     help="The labelled folder, as for `jaxattr audit`; `scenes` draws one, with masks.",
 )
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
+@options.exclude_option
 @click.option(
     "--masks",
     type=click.Path(file_okay=False, path_type=Path),
@@ -199,8 +200,10 @@ def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:
     from jaxattr.audit.dataset import index
 
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
-    file, limit = given["labels_file"], given["limit"]
-    return index(root, labels, labels_file=file, limit=limit, seed=given["seed"])
+    asked = {name: given[name] for name in ("labels_file", "exclude", "limit", "seed")}
+    dataset = index(root, labels, **asked)
+    options.say_folder(dataset)
+    return dataset
 
 
 def _drawn(folder: Path, seed: int) -> Path:

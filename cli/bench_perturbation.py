@@ -45,6 +45,7 @@ class Fractions(click.ParamType):
     help="The labelled folder, as for `jaxattr audit`; `scenes` draws one.",
 )
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
+@options.exclude_option
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="That many images, over classes.")
 @click.option(
     "--protocol",
@@ -203,21 +204,24 @@ def _index(
 
     from jaxattr.audit.dataset import Dataset, index
     from jaxattr.errors import DatasetError
-    from jaxattr.images import SUFFIXES
+    from jaxattr.listing import Listing, direct, unlooked
 
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
+    asked = {name: given[name] for name in ("labels_file", "exclude", "seed")}
     try:
-        return index(
-            root, labels, labels_file=given["labels_file"], limit=limit, seed=given["seed"]
-        )
+        dataset = index(root, labels, limit=limit, **asked)
     except DatasetError:
         if chosen.explained != ("predicted",) or given["labels_file"] or not root.is_dir():
             raise
-        found = sorted(one for one in root.iterdir() if one.suffix.lower() in SUFFIXES)
+        listing = Listing()
+        found = direct(root, listing)
         if not found:
             raise
-    files = tuple(one.name for one in found)[:limit]
-    return Dataset(root, files, np.full(len(files), -1, np.int32), "no labels")
+        files = tuple(one.name for one in found)[:limit]
+        none = np.full(len(files), -1, np.int32)
+        dataset = Dataset(root, files, none, "no labels", unlooked=unlooked(listing))
+    options.say_folder(dataset)
+    return dataset
 
 
 def _guide(model: Model, dataset: Dataset, given: dict[str, Any]) -> Guide:

@@ -98,7 +98,9 @@ def open_source(model: Model, table: LabelTable, word: str | None) -> Source | N
         return Source(model, table, None)
     from jaxattr.audit import dataset
 
-    return Source(model, table, dataset.index(word, table))
+    folder = dataset.index(word, table)
+    options.say_folder(folder)
+    return Source(model, table, folder)
 
 
 class Guides(NamedTuple):

@@ -13,6 +13,7 @@ from jaxattr.cli import process
 from jaxattr.cli.main import Failure
 
 if TYPE_CHECKING:
+    from jaxattr.audit.dataset import Dataset
     from jaxattr.types import Model
 
 DEFAULT_MODEL = "scenes"
@@ -102,6 +103,12 @@ def colors_option(help: str) -> Callable[..., Any]:
 
 patches_option = click.option(
     "--patches", is_flag=True, help="Draw the patches as squares, not smoothed."
+)
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out folders, or labels, of this name; * and ? stand for any. Repeatable.",
 )
 workers_option = click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
 
@@ -193,6 +200,16 @@ def say_model(model: Model, *, quiet: bool) -> None:
     note(describe_model(model), quiet=quiet)
     for assumed in model.notes:
         warn(assumed)
+
+
+def say_folder(dataset: Dataset) -> None:
+    """On stderr: what is odd in a folder, and which of its files nobody looks at."""
+    from jaxattr.listing import unlooked_sentence
+
+    for line in dataset.notes:
+        warn(f"{line}.")
+    if dataset.unlooked:
+        warn(unlooked_sentence(dataset.unlooked))
 
 
 def describe_model(model: Model) -> str:

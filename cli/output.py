@@ -42,21 +42,29 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:
-    """The images named, and those directly in the folders named, each once."""
+    """The images named, and those directly in the folders named, each once.
+
+    Says on stderr what in the folders is not looked at.
+    """
+    from jaxattr.cli import options
     from jaxattr.errors import ImageError
-    from jaxattr.images import SUFFIXES
+    from jaxattr.listing import Listing, direct, unlooked, unlooked_sentence
 
     found: dict[Path, None] = {}
     for source in sources:
         if not source.is_dir():
             found[source] = None
             continue
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+        listing = Listing()
+        inside = direct(source, listing)
+        said = unlooked_sentence(unlooked(listing))
         if not inside:
             raise ImageError(
                 f"{source}: no image lies directly in this folder; name images, or a folder of "
-                "them (`jaxattr audit` is for labelled folders)."
+                f"them (`jaxattr audit` is for labelled folders). {said}".rstrip()
             )
+        if said:
+            options.warn(f"{source}: {said}")
         found.update(dict.fromkeys(inside))
     return list(found)
 

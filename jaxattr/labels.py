@@ -59,9 +59,10 @@ class LabelTable:
         """The class index of an index, wnid, label or synonym.
 
         Case does not matter, nor how an accent is encoded; underscores are spaces. A label written
-        as it is goes before one that differs in case (`"a"` and `"A"`). A first synonym goes before the later
-        synonyms of other classes (`"harp"` is not the harmonica); a text that two classes share
-        after that is an error that names both. A whole number is an index, unless it is a label.
+        as it is goes before one that differs in case (`"a"` and `"A"`). A first synonym goes before
+        the later synonyms of other classes (`"harp"` is not the harmonica); a text that two classes
+        share after that is an error that names both. A whole number is an index, unless it is a
+        label.
         """
         if not isinstance(name, str):
             return self._checked(operator.index(name))
@@ -112,8 +113,8 @@ class LabelTable:
             for index, label in enumerate(self.labels)
             if key and key in map(name_key, _parts(label))
         }
-        for key in difflib.get_close_matches(key, self._names, count * 2, 0.6):
-            close.setdefault(self._names[key][0], key)
+        for near in difflib.get_close_matches(key, self._names, count * 2, 0.6):
+            close.setdefault(self._names[near][0], near)
         return tuple(close.values())[:count]
 
     def _advice(self, name: str) -> str:

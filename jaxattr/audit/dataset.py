@@ -1,6 +1,7 @@
 """Labelled images on disk: which files there are and which class each is said to be.
 
-Nothing is opened or decoded here, only listed, so that a million images index in seconds.
+Files with an image's suffix are only listed, not opened, so that a million images index in seconds
+(see `jaxattr.listing` for the others).
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
@@ -19,11 +24,13 @@ from jaxtyping import Int32
 from jaxattr.audit import label_file
 from jaxattr.errors import DatasetError
 from jaxattr.images import SUFFIXES, printable
-from jaxattr.labels import LabelTable, is_number
+from jaxattr.labels import LabelTable, is_number, name_key, without_numbers
+from jaxattr.listing import Listing, is_dropping, unlooked, unlooked_sentence, walk
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test"))
 _NAMED = 3
+_WHOLE = re.compile(r"(\d+)\.0+")
 
 Targets = Int32[np.ndarray, "image"]
 
@@ -56,6 +63,8 @@ class _Rows(NamedTuple):
     """What carries the class name, for messages."""
     where: Path
     origin: str
+    unlooked: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def index(
@@ -64,17 +73,21 @@ def index(
     *,
     labels_file: str | os.PathLike[str] | None = None,
     classes: Sequence[str | SupportsIndex] = (),
+    exclude: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     """List the images below `root` with the class of each.
 
     Labels come from `labels_file` (see `jaxattr.audit.label_file`), else from `metadata.csv` or
-    `metadata.jsonl` in `root`, else from the folders: `root/<class>/.../<image>`. A class is named
-    by index, wnid, label or synonym; numbers are indices only if every name is one. `classes`
-    keeps some classes only. `limit` keeps that many images, spread evenly over the classes: which
-    ones depends on `seed` and the file names alone, and a larger limit adds to a smaller one.
-    Raises `DatasetError`, or `LabelError` for an unknown name in `classes`.
+    `metadata.jsonl` in `root` where that has a column of them, else from the folders:
+    `root/<class>/.../<image>`. A class is named by index, wnid, label or synonym; numbers are
+    indices only if every name is one, and numbers before names (`0_cat`, `001.Albatross`) are
+    passed over if every name has one. `classes` keeps some classes only; `exclude` leaves out
+    folders or labels of these names, with `*`, `?` and `[...]` for any, and files where a pattern
+    has a slash. `limit` keeps that many images, spread evenly over the classes: which ones depends
+    on `seed` and the file names alone, and a larger limit adds to a smaller one. Raises
+    `DatasetError`, or `LabelError` for an unknown name in `classes`.
     """
     folder = Path(root)
     table = labels if isinstance(labels, LabelTable) else LabelTable(tuple(labels))
@@ -82,23 +95,36 @@ def index(
     if limit is not None and limit < 1:
         raise DatasetError(f"limit {limit} leaves no image, wanted at least 1")
     rows = _rows(folder, labels_file)
-    indices, ignored = _resolved(rows, table, may_ignore=bool(wanted))
+    kept = _without(rows, exclude)
+    found = _resolved(kept, table, may_ignore=bool(wanted))
+    indices = found.indices
     chosen = {
         file: indices[name]
-        for file, name in rows.names.items()
+        for file, name in kept.names.items()
         if name in indices and (not wanted or indices[name] in wanted)
     }
     absent = sorted(wanted.difference(chosen.values()))
     if absent:
         named = _some([table.short(one) for one in absent])
         raise DatasetError(f"{printable(folder)}: holds no image of {named}; ask for other classes")
-    sizes = Counter(indices[name] for name in rows.names.values() if name in indices)
+    everything = _matched(rows, table)
+    sizes = Counter(everything[name] for name in rows.names.values() if name in everything)
     if limit is not None:
         chosen = _spread(chosen, limit, seed)
     files = tuple(sorted(chosen))  # code points sort as UTF-8 bytes do
     targets = np.array([chosen[file] for file in files], np.int32)
-    note = f" ({ignored} {rows.unit}s of unknown classes left out)" if ignored else ""
-    return Dataset(folder, files, targets, rows.origin + note, tuple(sorted(sizes.items())))
+    left = [f"{found.ignored} {rows.unit}s of unknown classes left out"] if found.ignored else []
+    gone = len(rows.names) - len(kept.names)
+    left += [f"{gone} images left out by exclude"] if gone else []
+    return Dataset(
+        root=folder,
+        files=files,
+        targets=targets,
+        origin=rows.origin + (f" ({'; '.join(left)})" if left else ""),
+        sizes=tuple(sorted(sizes.items())),
+        unlooked=rows.unlooked,
+        notes=(*rows.notes, *found.notes),
+    )
 
 
 def _rows(root: Path, labels_file: str | os.PathLike[str] | None) -> _Rows:
@@ -108,99 +134,155 @@ def _rows(root: Path, labels_file: str | os.PathLike[str] | None) -> _Rows:
     if not os.path.isdir(root):
         raise DatasetError(f"{name}: is a file, wanted a folder of images (<class>/<image>)")
     if labels_file is not None:
-        return _from_table(root, Path(labels_file))
+        path = Path(labels_file)
+        table = label_file.read(path)
+        if not table.labelled and table.rows:
+            raise DatasetError(
+                f"{printable(path)}: the columns are {', '.join(table.columns)!r}, of which none "
+                f"is known to hold labels ({label_file.known_columns()}); rename one"
+            )
+        return _from_table(root, path, table)
     tables = [root / one for one in _METADATA if os.path.isfile(root / one)]
     if len(tables) > 1:
         raise DatasetError(
             f"{name}: holds both {' and '.join(_METADATA)}; remove one or name it as labels file"
         )
-    return _from_table(root, tables[0]) if tables else _from_folders(root)
+    if not tables:
+        return _from_folders(root)
+    table = label_file.read(tables[0])
+    if table.labelled or not table.rows:
+        return _from_table(root, tables[0], table)
+    rows = _from_folders(root, tables[0].name)
+    columns = ", ".join(map(printable, table.columns))
+    note = f"{tables[0].name} has no column of labels ({columns}): the folders give the labels"
+    return rows._replace(notes=(*rows.notes, note))
 
 
-def _from_folders(root: Path) -> _Rows:
+def _from_folders(root: Path, captions: str = "") -> _Rows:
+    """`captions`: the name of a table that has no labels."""
     name = printable(root)
     names: dict[str, str] = {}
     loose = 0
-    for file in _images(os.fspath(root)):
-        try:
-            file.encode()
-        except UnicodeEncodeError:
-            raise DatasetError(f"{name}: file name {file!a} is not UTF-8; rename it") from None
+    listing = Listing()
+    for file in walk(root, listing):
         first, slash, _ = file.partition("/")
         if slash:
             names[file] = first
         else:
             loose += 1
+    kinds = unlooked(listing)
     if not names and not loose:
-        raise DatasetError(f"{name}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        others = f" {unlooked_sentence(kinds)}" if kinds else ""
+        raise DatasetError(f"{name}: holds no image ({', '.join(sorted(SUFFIXES))}).{others}")
     if not names:
+        table = f" ({captions} has no column that is known to hold labels)" if captions else ""
         raise DatasetError(
-            f"{name}: {loose} images lie in no class folder; sort them into <class>/ folders, or "
-            "give their classes in metadata.csv or a labels file (unlabelled, only copies can be "
-            "found: put them all into one folder, named after any class)"
+            f"{name}: {loose} images lie in no class folder{table}; sort them into <class>/ "
+            "folders, or give their classes in metadata.csv or a labels file (unlabelled, only "
+            "copies can be found: put them all into one folder, named after any class)"
         )
-    notes = [f"{loose} images outside of class folders left out"] if loose else []
+    kinds = (*kinds, *([("outside of class folders", loose)] if loose else []))
     empty = sorted(_folders(root).difference(names.values()))
-    notes += [f"no image in {_some(empty)}"] if empty else []
-    note = f" ({'; '.join(notes)})" if notes else ""
-    return _Rows(names, "folder", root, f"class folders{note}")
+    note = f" (no image in {_some(empty)})" if empty else ""
+    return _Rows(names, "folder", root, f"class folders{note}", kinds, _listed_notes(listing))
+
+
+def _listed_notes(listing: Listing) -> tuple[str, ...]:
+    notes = []
+    if listing.unnamed:
+        few = _some(listing.unnamed)
+        notes.append(f"{len(listing.unnamed)} names are not UTF-8 and left out: {few}")
+    if listing.by_content:
+        notes.append(
+            f"{listing.by_content} files without an image's suffix are images by their content, "
+            "and take part"
+        )
+    return tuple(notes)
 
 
 def _folders(root: Path) -> set[str]:
-    """Names of the folders in the root, hidden ones left out."""
+    """Names of the folders in the root, hidden ones and droppings left out."""
+    found = set()
     with os.scandir(root) as entries:
-        return {one.name for one in entries if not one.name.startswith(".") and one.is_dir()}
+        for one in entries:
+            try:
+                if one.is_dir() and not is_dropping(one.name):
+                    found.add(one.name)
+            except OSError:  # a link to itself
+                continue
+    return found
 
 
-def _images(root: str) -> Iterator[str]:
-    """Relative paths of all image files, in no particular order, hidden ones left out."""
-    pending = [(root, "")]
-    linked: set[str] = set()
-    while pending:
-        folder, prefix = pending.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        if not (entry.is_symlink() and _is_loop(entry.path, folder, linked)):
-                            pending.append((entry.path, f"{prefix}{entry.name}/"))
-                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                        yield prefix + entry.name
-        except OSError as error:
-            raise DatasetError(
-                f"{printable(folder)}: folder cannot be read ({error.strerror}); "
-                "check its permissions"
-            ) from None
+class _Finder:
+    """Finds the files that a table names, in whatever form it names them."""
+
+    def __init__(self, root: Path, table: Path) -> None:
+        self.root = root
+        self.listing = Listing()
+        # Relative to the image folder; to the table's; and with the image folder's own name.
+        self._bases = (root, table.absolute().parent, root.absolute().parent)
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """All images of the folder."""
+        return tuple(walk(self.root, self.listing))
+
+    def find(self, written: str) -> str | None:
+        """The path of an existing file relative to the root, in its one normal form."""
+        slashed = written.replace("\\", "/")
+        for text in dict.fromkeys((written, slashed)):
+            for base in self._bases:
+                file = self.relative(text, base)
+                if file is not None and os.path.isfile(self.root / file):
+                    return file
+        for form, known in self._spellings:
+            file = self.relative(slashed, self.root)
+            same = known.get(form(file), []) if file else []
+            if len(same) == 1:
+                return same[0]
+        return None
+
+    def relative(self, written: str, base: Path) -> str | None:
+        """The path relative to the root, or `None` outside of it."""
+        if "\0" in written:
+            return None
+        if os.path.isabs(written) or base is not self.root:
+            whole = os.path.join(os.path.abspath(base), written)
+            written = Path(os.path.relpath(whole, os.path.abspath(self.root))).as_posix()
+        file = posixpath.normpath(written)
+        return None if file.split("/")[0] == ".." else file
+
+    @cached_property
+    def _spellings(self) -> list[tuple[Callable[[str], str], dict[str, list[str]]]]:
+        """Files by what spellings of their names have in common, the closest first."""
+        found = []
+        for form in (lambda file: unicodedata.normalize("NFC", file), name_key):
+            known: dict[str, list[str]] = {}
+            for file in self.files:
+                known.setdefault(form(file), []).append(file)
+            found.append((form, known))
+        return found
 
 
-def _is_loop(link: str, folder: str, linked: set[str]) -> bool:
-    """Whether a linked folder has been entered before or contains the link itself."""
-    target, here = os.path.realpath(link), os.path.realpath(folder)
-    if target in linked or os.path.commonpath([target, here]) == target:
-        return True
-    linked.add(target)
-    return False
-
-
-def _from_table(root: Path, path: Path) -> _Rows:
-    name = printable(path)
+def _from_table(root: Path, path: Path, table: label_file.Table) -> _Rows:
+    name, finder = printable(path), _Finder(root, path)
     names: dict[str, str] = {}
     missing: list[str] = []
-    for line, written, label in label_file.read(path):
-        file = _relative(written, root)
+    for line, written, label in table.rows:
+        file = finder.find(written)
         if file is None:
-            raise DatasetError(
-                f"{name}, line {line}: {written!r} is outside of the image folder {printable(root)}"
-            )
+            file = finder.relative(written.replace("\\", "/"), root)
+            if file is None:
+                raise DatasetError(
+                    f"{name}, line {line}: {written!r} is outside of the image folder "
+                    f"{printable(root)}"
+                )
+            missing.append(file)
         if file in names:
             raise DatasetError(
                 f"{name}, line {line}: {written!r} is listed a second time; keep one row for it"
             )
-        names[file] = label
-        if not os.path.isfile(root / file):
-            missing.append(file)
+        names[file] = label or ""
     if not names:
         raise DatasetError(f"{name}: lists no image, wanted rows of a file and a label")
     if missing:
@@ -208,34 +290,111 @@ def _from_table(root: Path, path: Path) -> _Rows:
             f"{name}: {len(missing)} of {len(names)} files are not in {printable(root)}: "
             f"{_some(missing)}; paths are relative to that folder"
         )
-    return _Rows(names, "label", path, path.name)
+    unlisted = sorted(set(finder.files).difference(names))
+    kinds, notes = unlooked(finder.listing), []
+    if unlisted:
+        kinds = (*kinds, (f"not listed in {path.name}", len(unlisted)))
+        notes.append(
+            f"{len(unlisted)} images of the folder are not listed in {printable(path.name)} and "
+            f"take no part: {_some(unlisted)}"
+        )
+    return _Rows(names, "label", path, path.name, kinds, tuple(notes))
 
 
-def _relative(written: str, root: Path) -> str | None:
-    """The path relative to the root in its one normal form, or `None` outside of it."""
-    if "\0" in written:
-        return None
-    if os.path.isabs(written):
-        written = Path(os.path.relpath(written, os.path.abspath(root))).as_posix()
-    file = posixpath.normpath(written)
-    return None if file.split("/")[0] == ".." else file
+def _without(rows: _Rows, exclude: Sequence[str]) -> _Rows:
+    """The rows that no pattern of `exclude` names.
+
+    Raises:
+        DatasetError: a pattern names nothing, or everything.
+    """
+    if not exclude:
+        return rows
+    names = dict(rows.names)
+    for pattern in exclude:
+        said = {file for file, name in rows.names.items() if _named_by(pattern, file, name)}
+        if not said:
+            known = sorted(set(rows.names.values()))
+            raise DatasetError(
+                f"{printable(rows.where)}: no {rows.unit} is named {pattern!r}, to be excluded; "
+                f"there are {_some(known)}"
+            )
+        names = {file: name for file, name in names.items() if file not in said}
+    if not names:
+        raise DatasetError(
+            f"{printable(rows.where)}: all {len(rows.names)} images are excluded; exclude less"
+        )
+    return rows._replace(names=names)
 
 
-def _resolved(rows: _Rows, table: LabelTable, *, may_ignore: bool) -> tuple[dict[str, int], int]:
-    """Class name to index, and how many names of unknown classes were passed over."""
+def _named_by(pattern: str, file: str, name: str) -> bool:
+    key = name_key(pattern)
+    if "/" in pattern:
+        return fnmatchcase(name_key(file), key)
+    return any(fnmatchcase(name_key(one), key) for one in (name, *file.split("/")[:-1]))
+
+
+class _Resolved(NamedTuple):
+    indices: dict[str, int]
+    """Class name to index."""
+    ignored: int
+    """How many names of unknown classes were passed over."""
+    notes: tuple[str, ...]
+
+
+def _resolved(rows: _Rows, table: LabelTable, *, may_ignore: bool) -> _Resolved:
     names = sorted(set(rows.names.values()))
-    numbered = all(is_number(name) and int(name) < table.classes for name in names)
-    indices = {}
-    for name in names:
-        found = table.candidates(name)
-        if not found and numbered:
-            found = (int(name),)
-        if len(found) == 1:
-            indices[name] = found[0]
+    indices = _matched(rows, table)
     unknown = [name for name in names if name not in indices]
     if unknown and not (may_ignore and indices):
         raise DatasetError(f"{printable(rows.where)}: {_complaint(rows, names, unknown, table)}")
-    return indices, len(unknown)
+    return _Resolved(indices, len(unknown), tuple(_odd(rows.unit, indices, table)))
+
+
+def _matched(rows: _Rows, table: LabelTable) -> dict[str, int]:
+    """Class name to index, where there is exactly one."""
+    names = sorted(set(rows.names.values()))
+    whole = {name: _whole(name) for name in names}
+    numbered = all(is_number(one) and int(one) < table.classes for one in whole.values())
+    rest = dict(zip(names, without_numbers(names) or names, strict=True))
+    indices = {}
+    for name in names:
+        found = table.candidates(name) or table.candidates(rest[name])
+        if not found and numbered:
+            found = (int(whole[name]),)
+        if len(found) == 1:
+            indices[name] = found[0]
+    return indices
+
+
+def _whole(name: str) -> str:
+    """A whole number as spreadsheet programs write it (`1.0`) without its decimals."""
+    found = _WHOLE.fullmatch(name.strip())
+    return found[1] if found else name.strip()
+
+
+def _odd(unit: str, indices: dict[str, int], table: LabelTable) -> list[str]:
+    """What people should know of how names were matched."""
+    notes: list[str] = []
+    same: dict[int, list[str]] = {}
+    for name, class_ in indices.items():
+        same.setdefault(class_, []).append(name)
+    merged = [
+        f"{_some(sorted(many))} as {table.short(class_)}"
+        for class_, many in sorted(same.items())
+        if len(many) > 1
+    ]
+    if merged:
+        notes.append(f"{unit}s of several names are taken for one class: {'; '.join(merged[:3])}")
+    if len(indices) > 1 and without_numbers(tuple(indices)):
+        numbers = {name: int(re.findall(r"\d+", name)[0]) for name in indices}
+        wrong = [name for name, number in numbers.items() if number != indices[name]]
+        if wrong:
+            meant = f"{wrong[0]!r} is class {indices[wrong[0]]}, {table.short(indices[wrong[0]])}"
+            notes.append(
+                f"the numbers before the names of {len(wrong)} {unit}s are not the model's class "
+                f"indices ({meant}); the names were taken"
+            )
+    return notes
 
 
 def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTable) -> str:
@@ -257,6 +416,7 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
             f"{_some(unknown)} are no classes of the model but look like parts of a data set; "
             "give the folder of one of them"
         )
+    leave = f"leave them out (--exclude {unknown[0]!r})"
     reasons = "; ".join(_reason(name, table) for name in unknown[:_NAMED])
     more = f"; and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     if len(unknown) == len(names):
@@ -266,7 +426,7 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
         )
     return (
         f"{len(unknown)} of {len(names)} {unit}s match no class of the model: {reasons}{more}; "
-        "rename them, or choose the classes to audit"
+        f"rename them, {leave}, or choose the classes to audit (--classes)"
     )
 
 

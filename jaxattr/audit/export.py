@@ -65,6 +65,7 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
         "training": _training(ledger),
         "limits": _limits(ledger, names),
         "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
+        "unlooked": [{"kind": kind, "count": count} for kind, count in receipt.unlooked],
         "findings": [_entry(one, names, files) for one in findings],
     }
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.limits import STATED, Limits, SizePower
 from jaxattr.labels import LabelTable
+from jaxattr.listing import unlooked_sentence
 
 _NAMED = 5
 
@@ -40,6 +41,7 @@ def sentences(of: Limits, ledger: Ledger) -> list[str]:
     if skipped:
         found.append(f"{_count(skipped, 'image')} could not be read and take no part.")
     found += [f"Not looked for: {kind}, because {reason}." for kind, reason in of.not_run]
+    found.append(unlooked_sentence(ledger.receipt.unlooked))
     return [one for one in found if one]
 
 

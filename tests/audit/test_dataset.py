@@ -89,10 +89,8 @@ def test_what_is_left_out(tmp_path):
     (tmp_path / "empty").mkdir()
     found = dataset.index(tmp_path, LABELS)
     assert found.files == ("tabby/a.jpg",)
-    assert found.origin == (
-        "class folders (1 images outside of class folders left out; "
-        "no image in 'annotations', 'empty')"
-    )
+    assert found.origin == "class folders (no image in 'annotations', 'empty')"
+    assert found.unlooked == (("outside of class folders", 1),)
 
 
 def test_order_is_that_of_the_bytes(tmp_path):
@@ -154,7 +152,11 @@ def test_name_that_is_not_text(tmp_path):
     os.mkdir(folder)
     with open(folder + b"/caf\xe9.jpg", "w"):
         pass
-    assert r"'zebra/caf\udce9.jpg' is not UTF-8" in error(tmp_path)
+    assert "Not looked at: 1 with a name that is not UTF-8" in error(tmp_path)
+    fill(tmp_path, "zebra/a.jpg")
+    found = dataset.index(tmp_path, LABELS)
+    assert found.files == ("zebra/a.jpg",)
+    assert found.notes == (r"1 names are not UTF-8 and left out: 'zebra/caf\udce9.jpg'",)
 
 
 def test_some_folders_match_nothing(tmp_path):
@@ -309,9 +311,8 @@ BAD_TABLES = {
     "missing files": ("a.jpg,zebra\nx.jpg,zebra\ny.jpg,zebra\n", "2 of 3 files are not in"),
     "duplicate rows": ("a.jpg,zebra\n./a.jpg,zebra\n", "line 2: './a.jpg' is listed a second time"),
     "outside": ("../a.jpg,zebra\n", "'../a.jpg' is outside of the image folder"),
-    "no label column": ("file_name,text\na.jpg,zebra\n", "columns are 'file_name, text', wanted"),
-    "no file column": ("image,label\na.jpg,zebra\n", "columns are 'image, label', wanted"),
-    "semicolons": ("file_name;label\na.jpg;zebra\n", "line 1: 1 columns ('file_name;label')"),
+    "no label column": ("file_name,text\na.jpg,zebra\n", "columns are 'file_name, text', "),
+    "no file column": ("photo,label\na.jpg,zebra\n", "columns are 'photo, label', of which none"),
     "short row": ("file,label\na.jpg\n", "line 2: 1 columns ('a.jpg')"),
     "empty label": ("file,label\na.jpg,\n", "line 2: the label is empty"),
     "empty file": ("file,label\n,zebra\n", "line 2: the file name is empty"),
@@ -339,9 +340,10 @@ def test_bad_csv(tmp_path, name):
     [
         ('{"file_name": "a.jpg", "label": 0}\n{"file_name":', "line 2: is no valid JSON"),
         ('["a.jpg", 0]\n', "line 1: is no JSON object"),
-        ('{"file_name": "a.jpg"}\n', "line 1: the keys are 'file_name', wanted"),
-        ('{"file_name": "a.jpg", "label": [1]}\n', "'label' (text or index)"),
-        ('{"file_name": "a.jpg", "label": true}\n', "'label' (text or index)"),
+        ('{"name": "a.jpg"}\n', "line 1: the keys are 'name', wanted"),
+        ('{"file_name": "a.jpg"}\n', "metadata.jsonl has no column that is known to hold labels"),
+        ('{"file_name": "a.jpg", "label": [1]}\n', "the label is [1], wanted one text"),
+        ('{"file_name": "a.jpg", "label": true}\n', "the label is True, wanted one text"),
         ('{"file_name": "a.jpg", "label": -1}\n', "none of the 1 labels matches a class"),
         ("\n", "lists no image"),
     ],

@@ -18,7 +18,7 @@ from jaxattr.methods import CHEAP, METHODS
 from jaxattr.models import native
 from jaxattr.types import Model, Preprocessing
 
-LABELS = ("red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
+LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 FEW = ("complete", "rollout")
 
 

@@ -21,7 +21,7 @@ from jaxattr.models import native
 from jaxattr.transfer import MAPS, schedule, transfer
 from jaxattr.types import Model, Preprocessing
 
-LABELS = ("red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
+LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 FILES = {f"photo-wolf-transfer.{suffix}" for suffix in ("png", "gif", "webp", "csv", "svg")}
 
 

@@ -16,7 +16,7 @@ function overview() {
     all.images && all.labels > 5 ? stat('In the top five', percent(all.top5 / all.images), `of ${integer(all.labels)} classes`) : null,
     all.images ? stat('Mean confidence', percent(all.confidence), `calibration error ${percent(all.calibrationError)}`, 'Expected calibration error over ten bins of confidence') : null,
     all.images ? h('div', { class: 'stat' }, h('dt', {}, 'Reliability'), h('dd', {}, reliability(all.bins))) : null,
-    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : 'every file was readable'));
+    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : all.unlooked ? h('a', { href: '#/limits' }, `${plural(all.unlooked, 'file')} not looked at`) : 'every file was readable'));
 }
 
 // Accuracy over confidence per tenth; on the diagonal the model is as sure as it is right.

@@ -60,6 +60,7 @@ def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
         "count": ledger.receipt.count,
         "total": ledger.receipt.total,
         "skipped": len(summary.skipped),
+        "unlooked": sum(count for _, count in ledger.receipt.unlooked),
         "skippedFiles": [list(one) for one in summary.skipped[:SKIPPED]],
     }
 
