@@ -9,13 +9,14 @@ import click
 
 from .audit_overview import overview
 from .options import (
+    Choice,
     exclude_option,
+    load_model,
     model_options,
     note,
     prepare_jax,
     quiet_option,
     say_folder,
-    say_model,
     warn,
 )
 
@@ -114,10 +115,7 @@ class BatchSize(click.ParamType):
 @click.pass_context
 def audit(
     ctx: click.Context,
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: Any,
+    choice: Choice,
     images: str,
     labels_file: str | None,
     classes: tuple[str, ...],
@@ -134,17 +132,15 @@ def audit(
     quiet: bool,
 ) -> None:
     """Audit a labelled image folder and write a per-class report."""
-    prepare_jax(dtype)
+    prepare_jax(choice.dtype)
     from dataclasses import replace
 
     from jaxattr.audit.findings import find
     from jaxattr.audit.gather import gather, make_receipt
     from jaxattr.audit.ledger import open_ledger
     from jaxattr.audit.summary import summarize
-    from jaxattr.models import load
 
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
-    say_model(loaded, quiet=quiet)
+    loaded = load_model(choice, quiet=quiet)
     root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
     loaded = _named(loaded, root)
     asked = {"labels_file": labels_file, "classes": classes, "exclude": exclude}
@@ -152,7 +148,9 @@ def audit(
     note(f"Images: {len(dataset.files)} of {total} in {root} ({dataset.origin})", quiet=quiet)
     say_folder(dataset)
     asked = _asked(limit, seed, asked)
-    receipt = make_receipt(loaded, dataset, total=total, method="complete", dtype=dtype, **asked)
+    receipt = make_receipt(
+        loaded, dataset, total=total, method="complete", dtype=choice.dtype, **asked
+    )
     other = _training(training, receipt, quiet=quiet)
     ledger = replace(open_ledger(output, receipt), training=other)
     done = receipt.count - images_left(ledger)

@@ -48,10 +48,7 @@ def bench() -> None:
 )
 @options.quiet_option
 def explanations(
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: int | tuple[int, int] | None,
+    choice: options.Choice,
     methods: tuple[str, ...],
     count: int,
     seed: int,
@@ -79,13 +76,11 @@ def explanations(
       jaxattr bench explanations --figure scores.png --format json --quiet > scores.json
     """
     output.check_figure(figure)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr.bench import explanations as benchmark
     from jaxattr.methods import CHEAP
-    from jaxattr.models import load
 
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
-    options.say_model(loaded, quiet=quiet)
+    loaded = options.load_model(choice, quiet=quiet)
     results = benchmark.run(
         loaded,
         count=count,

@@ -107,7 +107,7 @@ class Shares(click.ParamType):
 )
 @options.workers_option
 @options.quiet_option
-def audit(model: str, revision: str | None, dtype: str, **given: Any) -> None:
+def audit(choice: options.Choice, **given: Any) -> None:
     """Plant wrong labels in a labelled folder, audit it, and score what is found.
 
     Logits and features are computed once, into a ledger; every planted set moves labels only.
@@ -129,15 +129,13 @@ def audit(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """
     figure, quiet = given["figure"], given["quiet"]
     output.check_figure(figure)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr.bench import rankings
-    from jaxattr.models import load
 
     if not given["methods"] and len(rankings.available()) < len(rankings.METHODS):
         options.warn("cleanlab is not installed, so it is left out; install the extra `bench`.")
-    loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.say_model(loaded, quiet=quiet)
-    ledger = _ledger(loaded, dtype, given)
+    loaded = options.load_model(choice, quiet=quiet)
+    ledger = _ledger(loaded, choice.dtype, given)
     scores = _scored(ledger, given)
     facts = {
         "model": loaded.name,

@@ -88,7 +88,7 @@ SCENES_PER_CLASS = 10
 )
 @options.workers_option
 @options.quiet_option
-def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
+def methods(choice: options.Choice, **given: Any) -> None:
     """Score explanation methods side by side: metrics, intervals, ranks, time per map.
 
     The label of every image is explained, or the model's prediction. Metrics and what they cost
@@ -120,11 +120,9 @@ def methods(model: str, revision: str | None, dtype: str, **given: Any) -> None:
     """
     figure, quiet = given["figure"], given["quiet"]
     output.check_figure(figure)
-    options.prepare_jax(dtype)
-    from jaxattr.models import load
+    options.prepare_jax(choice.dtype)
 
-    loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.say_model(loaded, quiet=quiet)
+    loaded = options.load_model(choice, quiet=quiet)
     result = _run(loaded, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

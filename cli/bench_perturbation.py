@@ -106,7 +106,7 @@ class Fractions(click.ParamType):
 )
 @options.workers_option
 @options.quiet_option
-def perturbation(model: str, revision: str | None, dtype: str, **given: Any) -> None:
+def perturbation(choice: options.Choice, **given: Any) -> None:
     """Mask images by their maps, from the highest and from the lowest score (paper, Fig. 12).
 
     Positive test: the highest scores first; the faster the class is lost, the better. Negative
@@ -129,12 +129,10 @@ def perturbation(model: str, revision: str | None, dtype: str, **given: Any) -> 
     """
     figure, quiet = given["figure"], given["quiet"]
     output.check_figure(figure)
-    options.prepare_jax(dtype)
-    from jaxattr.models import load
+    options.prepare_jax(choice.dtype)
 
     chosen = _protocol(given)
-    loaded = load(model, revision=revision, dtype=dtype, image_size=given["image_size"])
-    options.say_model(loaded, quiet=quiet)
+    loaded = options.load_model(choice, quiet=quiet)
     result, guide = _run(loaded, chosen, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

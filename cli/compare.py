@@ -64,10 +64,7 @@ class Compared(NamedTuple):
 @options.quiet_option
 def compare(
     images: tuple[Path, ...],
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: int | tuple[int, int] | None,
+    choice: options.Choice,
     methods: tuple[str, ...],
     target: tuple[str, ...],
     against: str | None,
@@ -96,14 +93,12 @@ def compare(
     """
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr.labels import LabelTable
-    from jaxattr.models import load
 
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    loaded = options.load_model(choice, quiet=quiet)
     table = LabelTable(loaded.labels, loaded.config.classes)
     question = targets.question(target, against, loss, table)
-    options.say_model(loaded, quiet=quiet)
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:

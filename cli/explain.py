@@ -87,10 +87,7 @@ _CHUNK = 8
 @options.quiet_option
 def explain(
     images: tuple[Path, ...],
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: int | tuple[int, int] | None,
+    choice: options.Choice,
     target: tuple[str, ...],
     against: str | None,
     loss: str | None,
@@ -125,11 +122,10 @@ def explain(
     guides.check(guide, count, source, details, against)
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr.labels import LabelTable
-    from jaxattr.models import load
 
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    loaded = options.load_model(choice, quiet=quiet)
     table = LabelTable(loaded.labels, loaded.config.classes)
     run = Run(
         model=loaded,
@@ -141,7 +137,6 @@ def explain(
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},
         together=together,
     )
-    options.say_model(loaded, quiet=quiet)
     bad: list[Exception] = []
     from jaxattr.cli import guided
     from jaxattr.cli.details import with_typical

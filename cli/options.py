@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -36,8 +37,25 @@ class Size(click.ParamType):
         return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
+class Choice(NamedTuple):
+    """The model that the user asks for: the arguments of `jaxattr.load`."""
+
+    model: str
+    revision: str | None
+    dtype: str
+    image_size: int | tuple[int, int] | None
+    heads: int | None
+    class_names: str | None
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--model`, `--revision`, `--dtype`, `--image-size`: the arguments of `jaxattr.load`."""
+    """Add `--model` and what else says how it is read; the command gets them as one `choice`."""
+
+    @wraps(command)
+    def chosen(**given: Any) -> Any:
+        choice = Choice(**{field: given.pop(field) for field in Choice._fields})
+        return command(choice=choice, **given)
+
     return together(
         click.option(
             "--model",
@@ -59,7 +77,17 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=Size(),
             help="Input size other than the checkpoint's: 384, or 288x384 (height x width).",
         ),
-    )(command)
+        click.option(
+            "--heads",
+            type=click.IntRange(min=1),
+            help="Attention heads of weights that come without a config.",
+        ),
+        click.option(
+            "--class-names",
+            metavar="FILE",
+            help="The model's classes in order: a name a line, or JSON; or `imagenet`.",
+        ),
+    )(chosen)
 
 
 def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,11 +223,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattr"
 
 
-def say_model(model: Model, *, quiet: bool) -> None:
-    """On stderr: what was loaded, and what was assumed or changed in loading it, quiet or not."""
+def load_model(choice: Choice, *, quiet: bool) -> Model:
+    """Load, and say on stderr what was loaded; what was assumed or changed also when quiet."""
+    from jaxattr.models import load
+
+    model = load(
+        choice.model, **{key: value for key, value in choice._asdict().items() if key != "model"}
+    )
     note(describe_model(model), quiet=quiet)
     for assumed in model.notes:
         warn(assumed)
+    return model
 
 
 def say_folder(dataset: Dataset) -> None:

@@ -92,10 +92,7 @@ class NotReached(click.ClickException):
 @options.quiet_option
 def rewrite(
     image: Path,
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: int | tuple[int, int] | None,
+    choice: options.Choice,
     to: str,
     inside: Path | None,
     outside: Path | None,
@@ -122,16 +119,14 @@ def rewrite(
       jaxattr rewrite tusker.jpg --model vit-base --to zebra --outside tusker-mask.png
     """
     output.make_folder(folder)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr.cli import rewriting, rewritten
     from jaxattr.labels import LabelTable
-    from jaxattr.models import load
 
     photo = rewriting.read(image, inside, outside)
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    loaded = options.load_model(choice, quiet=quiet)
     table = LabelTable(loaded.labels, loaded.config.classes)
     new = table.resolve(to)
-    options.say_model(loaded, quiet=quiet)
     task = rewriting.prepare(loaded, photo, new, loss, numbers)
     if task.old == task.new:
         raise click.UsageError(

@@ -99,10 +99,7 @@ FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
 @options.quiet_option
 def transfer(
     image: Path,
-    model: str,
-    revision: str | None,
-    dtype: str,
-    image_size: int | tuple[int, int] | None,
+    choice: options.Choice,
     target: str,
     show: tuple[str, ...],
     steps: int,
@@ -129,17 +126,15 @@ def transfer(
       jaxattr transfer el1.png --model vit-base -t zebra --show zebra --show tusker -f webp
     """
     output.make_folder(folder)
-    options.prepare_jax(dtype)
+    options.prepare_jax(choice.dtype)
     from jaxattr import images
     from jaxattr.labels import LabelTable
-    from jaxattr.models import load
 
     picture = images.decode(image)
-    loaded = load(model, revision=revision, dtype=dtype, image_size=image_size)
+    loaded = options.load_model(choice, quiet=quiet)
     table = LabelTable(loaded.labels, loaded.config.classes)
     named = [target, *show]
     known = {name: table.resolve(name) for name in named if name.lower() != "top1"}
-    options.say_model(loaded, quiet=quiet)
     array = images.normalize(images.fit(picture, loaded.preprocessing), loaded.preprocessing)
     asked = Asked(
         steps, every or max(1, steps // 20), direction, optimizer, learning_rate, parameters, method

@@ -51,7 +51,7 @@ FIGURES = tuple(f"fig{number}" for number in range(3, 14))
               help="Images of Fig. 12.")  # fmt: skip
 @click.option("--scenes", type=click.IntRange(min=1), default=8, show_default=True,
               help="Scenes of a kind, without --images.")  # fmt: skip
-def main(names: tuple[str, ...], folder: Path, **given: Any) -> None:
+def main(names: tuple[str, ...], choice: options.Choice, folder: Path, **given: Any) -> None:
     """Make the paper's figures 3 to 13, and the numbers that their claims are held against.
 
     \b
@@ -62,8 +62,8 @@ def main(names: tuple[str, ...], folder: Path, **given: Any) -> None:
     """
     try:
         output.make_folder(folder)
-        options.prepare_jax(given["dtype"])
-        lab = _lab(folder, given)
+        options.prepare_jax(choice.dtype)
+        lab = _lab(folder, choice, given)
         for name in FIGURES if "all" in names else dict.fromkeys(names):
             _make(lab, name)
     except (ValueError, OSError) as error:
@@ -99,20 +99,18 @@ def write(lab: Lab, name: str, drawn: Drawn) -> list[str]:
     return [f"{name}{part}.png" for part in parts] + [f"{name}.json"]
 
 
-def _lab(folder: Path, given: dict[str, Any]) -> Lab:
+def _lab(folder: Path, choice: options.Choice, given: dict[str, Any]) -> Lab:
     from benchmarks.paper.lab import Lab
     from jaxattr.labels import LabelTable
     from jaxattr.methods import METHODS
-    from jaxattr.models import load
 
     if unknown := [one for one in given["methods"] if one not in METHODS]:
         raise click.UsageError(f"unknown method {unknown[0]}; choose from {', '.join(METHODS)}.")
-    chosen = {key: given[key] for key in ("revision", "dtype", "image_size")}
-    model = load(given["model"], **chosen)
-    if given["images"] is None and given["model"] != options.DEFAULT_MODEL:
+    model = options.load_model(choice, quiet=True)
+    if given["images"] is None and choice.model != options.DEFAULT_MODEL:
         raise click.UsageError("only the model `scenes` knows drawn scenes; add --images DIR.")
     return Lab(
-        given["model"],
+        choice.model,
         model,
         LabelTable(model.labels, model.config.classes),
         given["images"],

@@ -7,124 +7,181 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxattr.errors import CheckpointError
-from jaxattr.labels import imagenet_wnids
+from jaxattr.models import class_names, native, preprocessing
 from jaxattr.models import config as configs
-from jaxattr.models import native, preprocessing
-from jaxattr.models.convert import detect, from_tensors, infer_config
-from jaxattr.models.files import read_json, read_metadata, read_object, read_tensors
+from jaxattr.models.convert import assemble, detect, slots_of, used
+from jaxattr.models.files import quoted, read_headers, read_metadata, read_object, read_values
+from jaxattr.models.infer import Hints
+from jaxattr.models.wrappers import Unwrapped
 from jaxattr.types import Model, Preprocessing, ViTConfig
 
-_HEADS = {"classifier.weight": 0, "cls_classifier.weight": 0, "head.weight": 0, "head/kernel": 1}
+_READ = {
+    "class_token": "the class token",
+    "mean": "the mean of the patches",
+    "mean_then_norm": "the normalised mean of the patches",
+}
 
 
-def read(weights: Sequence[Path], *, name: str, dtype: str = "float32") -> Model:
+def read(
+    weights: Sequence[Path],
+    *,
+    name: str,
+    dtype: str = "float32",
+    heads: int | None = None,
+    names: class_names.ClassNames | None = None,
+) -> Model:
     """Read weights with the config, processor and labels in JSON files beside them.
+
+    Names and shapes are looked at before any number is read. `heads` is for weights that come
+    without a config; `names` go before all other class names.
 
     Raises:
         CheckpointError: unsupported, incomplete or damaged, with `name` in front.
     """
     first = weights[0]
-    if first.suffix == ".safetensors" and native.is_native(read_metadata(first)):
-        return native.read(first, name=name, dtype=dtype)
     folder = first.parent
-    path = folder / "config.json"
-    json = read_object(path) if path.is_file() else {}
     try:
+        if first.suffix == ".safetensors" and native.is_native(read_metadata(first)):
+            return renamed(native.read(first, name=name, dtype=dtype), heads, names)
+        path = folder / "config.json"
+        json = read_object(path) if path.exists() else {}
         configs.check_supported(json)
-        tensors = read_tensors(*weights)
-        config = replace(_config(json, tensors), dtype=dtype)
-        parameters = from_tensors(tensors, config)
-        processing, notes = _preprocessing(folder, json, config)
-        labels = _labels(folder, json, config.classes)
+        stored = read_headers(*weights)
+        found = detect(stored)
+        config, notes = _config(json, found, heads)
+        config = replace(config, dtype=dtype)
+        slots = slots_of(found, config)
+        processing, said = _preprocessing(folder, json, config)
+        notes += said
+        if names is None:
+            labels, said = class_names.read(folder, json, config.classes)
+            notes += said
+        else:
+            labels = class_names.given(names, config.classes)
+        values = read_values({source: stored[found.sources[source]] for source in used(slots)})
+        parameters = assemble(slots, values, config)
     except CheckpointError as error:
         named = str(error).startswith((name, str(folder)))
         raise error if named else CheckpointError(f"{name}: {error}") from error
-    return Model(parameters, config, labels, processing, name, notes)
+    return Model(parameters, config, labels, processing, name, tuple(notes))
 
 
-def _config(json: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ViTConfig:
-    detect(tensors)
-    if "model_type" not in json:
-        heads, image_size = configs.hints(json)
-        inferred = infer_config(tensors, heads=heads, image_size=image_size)
-        return configs.from_json(json, inferred) if json else inferred
-    config = configs.from_json(json)
-    if config.distilled:
-        heads = ("distillation_classifier.weight", "head_dist.weight")
-        config = replace(config, distilled_head=any(name in tensors for name in heads))
-    if "id2label" not in json and "num_labels" not in json:
-        # Transformers leaves the labels out where there are two, its default.
-        sizes = [tensors[name].shape[axis] for name, axis in _HEADS.items() if name in tensors]
-        config = replace(config, classes=sizes[0] if sizes else config.classes)
-    return config
+def renamed(model: Model, heads: int | None, names: class_names.ClassNames | None) -> Model:
+    """A model whose file says all of itself, with the names that the user gives."""
+    if heads not in (None, model.config.heads):
+        raise CheckpointError(
+            f"its file says {model.config.heads} heads, not {heads}; leave it out."
+        )
+    if names is None:
+        return model
+    return replace(model, labels=class_names.given(names, model.config.classes))
+
+
+def _config(
+    json: Mapping[str, Any], found: Unwrapped, heads: int | None
+) -> tuple[ViTConfig, list[str]]:
+    """What the config, the user and the shapes say together; and notes on what none says."""
+    told = configs.tell(json)
+    said = told.values.get("heads")
+    if heads is not None and said not in (None, heads):
+        raise CheckpointError(
+            f"config.json: {told.keys.get('heads', 'architecture')} says {said} heads, not {heads} "
+            f"as asked; leave that out, or correct the file."
+        )
+    size = told.values.get("image_size") or _timm_size(json)
+    seen = found.family.infer(found.shapes, Hints(heads or said, size))
+    if heads not in (None, seen.heads):
+        raise CheckpointError(f"the weights say {seen.heads} heads, not {heads} as asked.")
+    config, notes = configs.settle(told, seen), [*found.notes, *told.notes]
+    assumed = {
+        "heads": f"{config.heads} heads (--heads N is for another number)",
+        "activation": f"activation {config.activation}",
+        "layer_norm_epsilon": f"epsilon {config.layer_norm_epsilon:g}",
+        "pooling": f"a head that reads {_READ[config.pooling]}",
+    }
+    known = {"heads"} if heads is not None or found.family.tells_heads else set()
+    unknown = [text for field, text in assumed.items() if field not in {*told.values, *known}]
+    if unknown:
+        notes.append(f"no config.json says so, but assumed: {'; '.join(unknown)}.")
+    pooler = any("pooler.dense" in source for source in found.sources)
+    if pooler and not json.get("architectures"):
+        notes.append(
+            "the pooler (pooler.dense) is left out: the head is taken to read the class token, as "
+            "in transformers' ViTForImageClassification."
+        )
+    if config.channels not in (1, 3):
+        raise CheckpointError(
+            f"the model takes images of {config.channels} channels (num_channels, in_chans); only "
+            f"those of three (RGB) or one (grey) are supported."
+        )
+    return config, notes
+
+
+def _timm_size(json: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The image size in timm's `pretrained_cfg`, where an image has to have one shape."""
+    if not configs.is_timm(json):
+        return None
+    size = configs.mapping(json, "pretrained_cfg").get("input_size", json.get("input_size"))
+    if size is None:
+        return None
+    if not isinstance(size, list) or len(size) != 3:
+        raise CheckpointError(
+            f"config.json: input_size {quoted(size)} is not supported; wanted [channels, height, "
+            f"width]."
+        )
+    return configs.pair(size[1:], "input_size")
 
 
 def _preprocessing(
     folder: Path, json: Mapping[str, Any], config: ViTConfig
 ) -> tuple[Preprocessing, tuple[str, ...]]:
-    """How photos are prepared, and what was assumed.
+    """How photos are prepared, by the checkpoint's own files or its family; and what was assumed.
 
     An image processor within the file of a larger one comes first, as in transformers.
     """
     nested, path = folder / preprocessing.NESTED, folder / preprocessing.PROCESSOR
-    inner = read_object(nested).get("image_processor") if nested.is_file() else None
-    if isinstance(inner, Mapping) or path.is_file():
+    inner = read_object(nested).get("image_processor") if nested.exists() else None
+    kind = str(json.get("model_type", "deit" if config.distilled else "vit"))
+    if isinstance(inner, Mapping) or path.exists():
         return preprocessing.from_processor(
             inner if isinstance(inner, Mapping) else read_object(path),
             config.image_size,
-            model_type=str(json.get("model_type", "vit")),
+            model_type=kind,
             channels=config.channels,
             file=nested.name if isinstance(inner, Mapping) else path.name,
         )
-    if configs.is_timm(json) and "pretrained_cfg" in json:
-        return preprocessing.from_timm(
-            json["pretrained_cfg"], config.image_size, channels=config.channels
-        )
-    return preprocessing.default(config.image_size), ()
+    if configs.is_timm(json):
+        # Older files of timm hold these keys themselves.
+        nests = json.get("pretrained_cfg") is not None
+        given = configs.mapping(json, "pretrained_cfg") if nests else json
+        read, notes = preprocessing.from_timm(given, config.image_size, channels=config.channels)
+        if not {"mean", "std", "crop_pct"} & given.keys():
+            assumed = (
+                f"config.json has no pretrained_cfg; timm's default is assumed: {_recipe(read)}."
+            )
+            notes = (*notes, assumed)
+        return read, notes
+    read, notes = preprocessing.from_processor(
+        {}, config.image_size, model_type=kind, channels=config.channels
+    )
+    family = "DeiT" if kind == "deit" else "ViT"
+    return read, (
+        f"no {path.name} says how photos are prepared; {family}'s own default is assumed: "
+        f"{_recipe(read)}.",
+    )
 
 
-def _labels(folder: Path, json: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    """From `labels.json`, `id2label` or timm's `label_names`; else wnids or class numbers.
-
-    A head of 1,000 classes without names is ImageNet's, in the order of the wnids: all published
-    ViT checkpoints of that size are.
-    """
-    path = folder / "labels.json"
-    origin, labels = "labels.json", None
-    if path.is_file():
-        labels = read_json(path)
-    elif "id2label" in json:
-        origin, labels = "config.json's id2label", json["id2label"]
+def _recipe(processing: Preprocessing) -> str:
+    """In a few words."""
+    size = processing.resize
+    if isinstance(size, tuple):
+        words = [f"resized to {size[0]} x {size[1]}"]
     else:
-        origin = "config.json's label_names"
-        labels = json.get("label_names") or json.get("pretrained_cfg", {}).get("label_names")
-    if labels is None and classes == 1000:
-        return imagenet_wnids()
-    if labels is None:
-        return tuple(str(index) for index in range(classes))
-    if isinstance(labels, Mapping):
-        labels = _in_order(labels, origin)
-    if not isinstance(labels, list) or len(labels) != classes:
-        count = f"{len(labels)} labels" if isinstance(labels, list) else "no list of labels"
-        raise CheckpointError(
-            f"{origin} holds {count}, the head has {classes} classes; give one label for each "
-            f"class, in the order of the outputs."
-        )
-    return tuple(str(label) for label in labels)
-
-
-def _in_order(labels: Mapping[str, Any], origin: str) -> list[Any]:
-    try:
-        numbered = {int(key): label for key, label in labels.items()}
-    except ValueError as error:
-        raise CheckpointError(
-            f"{origin} has a key that is not a class number; wanted 0 to {len(labels) - 1}."
-        ) from error
-    if sorted(numbered) != list(range(len(numbered))):
-        raise CheckpointError(
-            f"{origin} does not number the classes from 0 to {len(labels) - 1}; correct the file."
-        )
-    return [numbered[index] for index in range(len(numbered))]
+        words = [f"the shorter side resized to {size}"]
+    words[0] += f" ({processing.resample})"
+    if processing.crop is not None:
+        words.append(f"centre crop {processing.crop[0]} x {processing.crop[1]}")
+    for name, values in (("mean", processing.mean), ("std", processing.std)):
+        words.append(f"{name} {' '.join(f'{value:g}' for value in dict.fromkeys(values))}")
+    return ", ".join(words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,36 +11,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxattr.errors import CheckpointError
-from jaxattr.models.infer import Hints, Shape
-from jaxattr.models.layout import Family, Slot, parameter_shapes
-from jaxattr.models.names_google import GOOGLE
-from jaxattr.models.names_huggingface import HUGGINGFACE
-from jaxattr.models.names_timm import TIMM
+from jaxattr.models.adapters import refuse_adapted, refuse_quantised
+from jaxattr.models.files import printable
+from jaxattr.models.infer import Hints
+from jaxattr.models.layout import Slot, parameter_shapes
+from jaxattr.models.wrappers import HasShape, Unwrapped, unwrap
 from jaxattr.types import ViTConfig
 
-
-def _native_slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
-    del names
-    return {path: Slot((path,), shape) for path, shape in parameter_shapes(config).items()}
-
-
-def _native_infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
-    del hints
-    raise CheckpointError(
-        f"checkpoint: {len(shapes)} tensors under this library's names without its metadata; "
-        f"pass the config, or save the model again with jaxattr.models.native.save."
-    )
-
-
-NATIVE = Family(
-    name="jaxattr",
-    matches=lambda names: "blocks_0/qkv/kernel" in names,
-    slots=_native_slots,
-    infer=_native_infer,
-    ignored=r"$^",
-    refused=(),
-)
-FAMILIES = (HUGGINGFACE, TIMM, GOOGLE, NATIVE)
 _SHOWN = 4
 # Told by one tensor each, when no family matches at all.
 _STRANGERS = (
@@ -59,37 +36,81 @@ def from_tensors(tensors: Mapping[str, np.ndarray], config: ViTConfig | None = N
 
     Raises:
         CheckpointError: no family fits, the architecture is not supported, or tensors are
-            missing, superfluous or misshapen (all of them in one line).
+            missing, superfluous or misshapen (all of them in one line), or not finite.
     """
-    family = detect(tensors)
-    config = config or infer_config(tensors)
-    slots = family.slots(config, tensors.keys())
-    check(family, slots, tensors)
-    shapes, dtype = parameter_shapes(config), jnp.dtype(config.dtype)
-    flat = {}
-    for path, slot in slots.items():
-        lead = shapes[path][:-1]
-        parts = [_part(tensors[source], slot, lead) for source in slot.sources]
-        joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        flat[tuple(path.split("/"))] = jnp.asarray(joined, dtype)
-    return unflatten_dict(flat)
+    found = detect(tensors)
+    config = config or found.family.infer(found.shapes, Hints())
+    slots = slots_of(found, config)
+    return assemble(slots, {name: tensors[found.sources[name]] for name in used(slots)}, config)
 
 
 def infer_config(
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, HasShape],
     *,
     heads: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> ViTConfig:
     """The architecture, as far as the tensors' shapes tell it.
 
-    Rules for what they do not tell, unless `heads` or `image_size` is given: 64 channels a head, a
-    square image, exact GELU, and the family's default epsilon (1e-6 for timm and Google, 1e-12
-    for Hugging Face).
+    Rules for what they do not tell: a square image unless `image_size` is given, exact GELU, and
+    the family's default epsilon (1e-6 for timm and Google, 1e-12 for Hugging Face). The number of
+    heads has no rule: give it, but for Google's tensors, which tell it.
     """
-    family = detect(tensors)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return family.infer(shapes, Hints(heads, image_size))
+    found = detect(tensors)
+    return found.family.infer(found.shapes, Hints(heads, image_size))
+
+
+def slots_of(found: Unwrapped, config: ViTConfig) -> dict[str, Slot]:
+    """Where each parameter lies, after a check that the tensors are those of the config."""
+    # The names are those of as many blocks as the config has: it was held against the tensors.
+    blocks = found.family.infer(found.shapes, Hints(config.heads, config.image_size)).layers
+    if blocks != config.layers:
+        raise CheckpointError(
+            f"checkpoint: has {blocks} blocks, the config {config.layers}; use the config.json "
+            f"that belongs to it."
+        )
+    slots = found.family.slots(config, found.shapes.keys())
+    check(found, slots)
+    return slots
+
+
+def used(slots: Mapping[str, Slot]) -> list[str]:
+    """The names of the tensors that the parameters are made of."""
+    return [source for slot in slots.values() for source in slot.sources]
+
+
+def assemble(slots: Mapping[str, Slot], values: Mapping[str, np.ndarray], config: ViTConfig) -> Any:
+    """The parameter tree, from the values of the tensors that the slots name.
+
+    Raises:
+        CheckpointError: a number is not finite, or overflows the config's dtype.
+    """
+    shapes, dtype = parameter_shapes(config), jnp.dtype(config.dtype)
+    flat = {}
+    for path, slot in slots.items():
+        lead = shapes[path][:-1]
+        parts = [
+            _part(_finite(source, values[source], dtype), slot, lead) for source in slot.sources
+        ]
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        flat[tuple(path.split("/"))] = jnp.asarray(joined, dtype)
+    return unflatten_dict(flat)
+
+
+def _finite(name: str, tensor: np.ndarray, dtype: Any) -> np.ndarray:
+    """The tensor in a dtype, in which all its numbers must be finite."""
+    with np.errstate(over="ignore"):
+        cast = np.asarray(tensor).astype(dtype, copy=False)
+    # The extremes, for they are NaN where any number is, and need no array of their own.
+    if np.isfinite(cast.min()) and np.isfinite(cast.max()):
+        return cast
+    bad = "NaN" if np.isnan(cast).any() else "infinite"
+    count = int((~np.isfinite(cast)).sum())
+    raise CheckpointError(
+        f"checkpoint: tensor {printable(name)} holds numbers that are {bad} as {dtype} ({count} of "
+        f"{cast.size} are not finite), so every answer would be; use a checkpoint from before its "
+        f"training failed."
+    )
 
 
 def flat_parameters(parameters: Any) -> dict[str, np.ndarray]:
@@ -97,51 +118,53 @@ def flat_parameters(parameters: Any) -> dict[str, np.ndarray]:
     return {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(parameters).items()}
 
 
-def detect(tensors: Collection[str]) -> Family:
-    """The naming family of these names; refuses by name what is not supported."""
-    names = list(tensors)
-    family = next((family for family in FAMILIES if family.matches(names)), None)
-    if family is None:
+def detect(tensors: Mapping[str, HasShape]) -> Unwrapped:
+    """The tensors under their family's names; refuses by name what is not supported."""
+    refuse_adapted(tensors)
+    refuse_quantised(tensors, {})
+    found = unwrap(tensors)
+    if found is None:
         known = "Hugging Face, timm, Google npz or jaxattr names"
         for pattern, stranger in _STRANGERS:
-            found = next((name for name in names if re.match(pattern, name)), None)
-            if found is not None:
+            name = next((name for name in tensors if re.match(pattern, name)), None)
+            if name is not None:
                 raise CheckpointError(
-                    f"checkpoint: tensor {found} belongs to {stranger}, which is not supported; "
-                    f"use a Vision Transformer (ViT or DeiT) with {known}."
+                    f"checkpoint: tensor {printable(name)} belongs to {stranger}, which is not "
+                    f"supported; use a Vision Transformer (ViT or DeiT) with {known}."
                 )
         raise CheckpointError(
-            f"checkpoint: {_listed(sorted(names), 'tensor')} match no known naming ({known}); "
+            f"checkpoint: {_listed(sorted(tensors), 'tensor')} match no known naming ({known}); "
             f"use an image-classification Vision Transformer."
         )
-    for pattern, feature in family.refused:
-        found = next((name for name in names if re.match(pattern, name)), None)
-        if found is not None:
+    for pattern, feature in found.family.refused:
+        name = next((name for name in found.sources if re.match(pattern, name)), None)
+        if name is not None:
             raise CheckpointError(
-                f"checkpoint: tensor {found} means {feature}, which is not supported; use a plain "
-                f"ViT or DeiT."
+                f"checkpoint: tensor {printable(name)} means {feature}, which is not supported; "
+                f"use a plain ViT or DeiT."
             )
-    return family
+    return found
 
 
-def check(family: Family, slots: Mapping[str, Slot], tensors: Mapping[str, np.ndarray]) -> None:
+def check(found: Unwrapped, slots: Mapping[str, Slot]) -> None:
     """Raise one line with all missing, superfluous and misshapen tensors."""
+    family, shapes = found.family, found.shapes
     wanted = {source: slot.shape for slot in slots.values() for source in slot.sources}
     heads = {source for path in slots if path.startswith("head") for source in slots[path].sources}
-    missing = [source for source in wanted if source not in tensors]
+    missing = [source for source in wanted if source not in shapes]
     if heads and heads <= set(missing):
         raise CheckpointError(
             f"checkpoint: no classification head ({', '.join(sorted(heads))} missing); use a "
             f"checkpoint fine-tuned for image classification."
         )
-    extra = [name for name in tensors if name not in wanted and not re.match(family.ignored, name)]
+    extra = [name for name in shapes if name not in wanted and not re.match(family.ignored, name)]
     misshapen = [
-        f"{source} is {tuple(tensors[source].shape)}, wanted {shape}"
+        f"{source} is {shapes[source]}, wanted {shape}"
         for source, shape in wanted.items()
-        if source in tensors and tuple(tensors[source].shape) != shape
+        if source in shapes and shapes[source] != shape
     ]
-    found = {"missing": missing, "extra": sorted(extra), "misshapen": misshapen}
-    problems = [_listed(names, kind) for kind, names in found.items() if names]
+    kinds = {"missing": missing, "extra": sorted(extra), "misshapen": misshapen}
+    problems = [_listed(names, kind) for kind, names in kinds.items() if names]
     if problems:
         raise CheckpointError(
             f"checkpoint ({family.name} names): {'; '.join(problems)}; the weights do not fit the "
@@ -151,7 +174,7 @@ def check(family: Family, slots: Mapping[str, Slot], tensors: Mapping[str, np.nd
 
 def _listed(names: list[str], what: str) -> str:
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{len(names)} {what}: {', '.join(map(printable, names[:_SHOWN]))}{more}"
 
 
 def _part(tensor: np.ndarray, slot: Slot, lead: tuple[int, ...]) -> np.ndarray:

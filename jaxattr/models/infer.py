@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isqrt
 from typing import NamedTuple
 
 from jaxattr.errors import CheckpointError
+from jaxattr.types import ViTConfig
 
 Shape = tuple[int, ...]
-
-# The published sizes whose heads are not 64 wide: ViT-H, ViT-g and ViT-G.
-_WIDE_HEADS = {1280: 16, 1408: 16, 1664: 16}
+# Width, blocks and width of the MLP of ViT-Ti, S, B, L, H, g and G, and their heads.
+_PUBLISHED = {
+    (192, 12, 768): 3,
+    (384, 12, 1536): 6,
+    (768, 12, 3072): 12,
+    (1024, 24, 4096): 16,
+    (1280, 32, 5120): 16,
+    (1408, 40, 6144): 16,
+    (1664, 48, 8192): 16,
+}
 
 
 class Hints(NamedTuple):
@@ -22,19 +31,23 @@ class Hints(NamedTuple):
     image_size: tuple[int, int] | None = None
 
 
-def head_count(hidden_size: int, hints: Hints) -> int:
-    """The number of heads of a published Vision Transformer: 64 channels a head, bar the giants."""
-    if hints.heads is not None:
-        return hints.heads
-    if hidden_size in _WIDE_HEADS:
-        return _WIDE_HEADS[hidden_size]
-    if hidden_size % 64:
+def head_count(config: ViTConfig, hints: Hints) -> ViTConfig:
+    """With the number of heads, which shapes do not tell, but a published size does."""
+    hidden_size, size = config.hidden_size, (config.hidden_size, config.layers, config.mlp_size)
+    if hints.heads is None and config.class_token and size in _PUBLISHED:
+        return replace(config, heads=_PUBLISHED[size])
+    if hints.heads is None:
         raise CheckpointError(
-            f"checkpoint: hidden size {hidden_size} is not a multiple of 64, so the number of "
-            f"heads cannot be told from the weights; put a config.json with "
+            f"checkpoint: nothing says how many attention heads its width of {hidden_size} is cut "
+            f"into; say --heads N (heads in jaxattr.load), or put a config.json with "
             f'"num_attention_heads" beside the file.'
         )
-    return hidden_size // 64
+    if hidden_size % hints.heads:
+        raise CheckpointError(
+            f"checkpoint: its width of {hidden_size} cannot be cut into {hints.heads} attention "
+            f"heads; correct their number."
+        )
+    return replace(config, heads=hints.heads)
 
 
 def image_size_of(
@@ -55,6 +68,13 @@ def image_size_of(
             f"no_embed_class), which is not supported; use a model with one position embedding "
             f"for every token."
         )
+    if hints.image_size is not None:
+        height, width = hints.image_size
+        raise CheckpointError(
+            f"config.json: image_size says {height} x {width} with patches of {patch_size[0]} x "
+            f"{patch_size[1]}, but {tokens} position embeddings less {prefix} prefix token(s) make "
+            f"{patches} patches; use the config.json that belongs to the weights."
+        )
     raise CheckpointError(
         f"checkpoint: {tokens} position embeddings less {prefix} prefix token(s) are not a square "
         f'grid; put a config.json with "image_size" beside the file.'
@@ -62,9 +82,15 @@ def image_size_of(
 
 
 def layer_count(names: Mapping[str, Shape], pattern: str) -> int:
-    """One more than the largest number that `pattern`'s group matches in the names."""
-    numbers = [int(found.group(1)) for name in names if (found := re.match(pattern, name))]
-    return max(numbers, default=-1) + 1
+    """How many blocks there are; `pattern`'s group is a block's number in a name."""
+    texts = {found.group(1) for name in names if (found := re.match(pattern, name))}
+    numbers = {int(text) for text in texts if len(text) < 9}
+    if len(numbers) < len(texts) or numbers != set(range(len(numbers))):
+        raise CheckpointError(
+            f"checkpoint: the {len(texts)} blocks are not numbered from 0 to {len(texts) - 1}; use "
+            f"a complete checkpoint."
+        )
+    return len(numbers)
 
 
 def class_count(shapes: Mapping[str, Shape], name: str, axis: int = 0) -> int:
@@ -88,5 +114,10 @@ def shape_of(shapes: Mapping[str, Shape], name: str, dimensions: int) -> Shape:
         raise CheckpointError(
             f"checkpoint: tensor {name} has shape {shapes[name]}, wanted {dimensions} dimensions; "
             f"use an image-classification Vision Transformer."
+        )
+    if 0 in shapes[name]:
+        raise CheckpointError(
+            f"checkpoint: tensor {name} has shape {shapes[name]}, so it is empty; use a complete "
+            f"checkpoint."
         )
     return shapes[name]

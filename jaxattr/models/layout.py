@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
@@ -23,11 +24,16 @@ class Family(NamedTuple):
     """One way of naming a Vision Transformer's tensors."""
 
     name: str
-    matches: Callable[[Collection[str]], bool]
+    anchor: re.Pattern[str]
+    """The name of the patch embedding's kernel; its first group is what a wrapper put in front."""
+    heads: tuple[str, ...]
+    """The modules of the classification heads, where a wrapper may have put several layers."""
     slots: Callable[[ViTConfig, Collection[str]], dict[str, Slot]]
     """Parameter path to slot, spelled the way the given names are spelled."""
     infer: Callable[[Mapping[str, Shape], Hints], ViTConfig]
     """The architecture as far as the shapes tell it."""
+    tells_heads: bool
+    """Whether the shapes tell the number of attention heads."""
     ignored: str
     """A regular expression of tensors that classification does not use."""
     refused: tuple[tuple[str, str], ...]

@@ -11,8 +11,11 @@ import jax.numpy as jnp
 
 from jaxattr.errors import CheckpointError
 from jaxattr.models import embedded, hub, positions, preprocessing
+from jaxattr.models.adapters import refuse_adapter_folder
 from jaxattr.models.aliases import EMBEDDED, resolve
-from jaxattr.models.checkpoint import read
+from jaxattr.models.checkpoint import read, renamed
+from jaxattr.models.class_names import ClassNames
+from jaxattr.models.config import epsilon
 from jaxattr.models.files import refuse_pickle, weight_files
 from jaxattr.types import Model
 
@@ -26,12 +29,14 @@ def load(
     dtype: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     layer_norm_epsilon: float | None = None,
+    heads: int | None = None,
+    class_names: ClassNames | None = None,
 ) -> Model:
     """Load a Vision Transformer with its labels and preprocessing.
 
-    Bare weights (no `config.json` beside them) are taken to have a square image, 64 channels a
-    head, exact GELU, a plain bilinear resize and mean = std = 0.5; `labels.json` (a list) beside
-    them gives the labels.
+    Bare weights (no `config.json` beside them) are taken to have a square image, exact GELU and
+    their family's epsilon and preprocessing; they need `heads`. What was assumed or left out is in
+    the model's `notes`.
 
     Args:
         source: an alias (`vit-base`, `deit-tiny-distilled`), `scenes` (the embedded model), a hub
@@ -41,15 +46,22 @@ def load(
             on, else float32.
         image_size: another input size; position embeddings are resampled, preprocessing follows.
         layer_norm_epsilon: overrides the checkpoint's, for weights that come without a config.
+        heads: the number of attention heads, for weights that come without a config.
+        class_names: the names of the classes in the order of the outputs: a sequence, a file (one
+            name a line, or JSON), or `"imagenet"`. By default those of `labels.json` beside the
+            weights, of `config.json`, or the numbers of the outputs.
 
     Raises:
         CheckpointError: one line with what came, what was wanted and what to do.
     """
     dtype, wide = _dtype(dtype), bool(jax.config.read("jax_enable_x64"))
-    model = _read(os.fspath(source), revision, "float64" if wide else "float32")
+    if heads is not None and (isinstance(heads, bool) or heads < 1):
+        raise CheckpointError(f"heads {heads} is not supported; wanted a positive whole number.")
+    model = _read(os.fspath(source), revision, "float64" if wide else "float32", heads, class_names)
     config = model.config
     if layer_norm_epsilon is not None:
-        config = replace(config, layer_norm_epsilon=layer_norm_epsilon)
+        wanted = epsilon(layer_norm_epsilon, "layer_norm_epsilon")
+        config = replace(config, layer_norm_epsilon=wanted)
     parameters, processing = model.parameters, model.preprocessing
     if image_size is not None:
         size = _size(image_size)
@@ -60,7 +72,9 @@ def load(
     return replace(model, parameters=parameters, config=config, preprocessing=processing)
 
 
-def _read(source: str, revision: str | None, dtype: str) -> Model:
+def _read(
+    source: str, revision: str | None, dtype: str, heads: int | None, names: ClassNames | None
+) -> Model:
     path = Path(source).expanduser()
     if revision is not None and (source in EMBEDDED or path.exists()):
         raise CheckpointError(
@@ -68,19 +82,21 @@ def _read(source: str, revision: str | None, dtype: str) -> Model:
             f"out."
         )
     if source in EMBEDDED:
-        return embedded.load(source, dtype=dtype)
+        return renamed(embedded.load(source, dtype=dtype), heads, names)
     if path.is_dir():
-        return read(weight_files(path), name=source, dtype=dtype)
+        refuse_adapter_folder(path)
+        return read(weight_files(path), name=source, dtype=dtype, heads=heads, names=names)
     if path.is_file():
         refuse_pickle(path)
-        return read([path], name=source, dtype=dtype)
+        return read([path], name=source, dtype=dtype, heads=heads, names=names)
     refuse_pickle(path)
     if path.suffix in (".safetensors", ".npz") or source.startswith((".", "/", "~")):
         raise CheckpointError(f"{source}: no such file or folder; check the path.")
     repository = source if "/" in source else resolve(source)
     folder = hub.download(repository, revision)
     name = f"{repository}@{revision}" if revision else repository
-    return read(weight_files(folder), name=name, dtype=dtype)
+    refuse_adapter_folder(folder)
+    return read(weight_files(folder), name=name, dtype=dtype, heads=heads, names=names)
 
 
 def _dtype(name: str | None) -> str:

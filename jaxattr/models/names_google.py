@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from jaxattr.models.infer import Hints, class_count, image_size_of, layer_count, shape_of
@@ -26,10 +27,6 @@ _OUTSIDE = {
     "norm/scale": "Transformer/encoder_norm/scale",
     "norm/bias": "Transformer/encoder_norm/bias",
 }
-
-
-def _matches(names: Collection[str]) -> bool:
-    return "embedding/kernel" in names and any(name.startswith("Transformer/") for name in names)
 
 
 def _slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
@@ -61,7 +58,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         image_size=image_size_of(tokens, int("cls" in shapes), (patch[0], patch[1]), hints),
         patch_size=(patch[0], patch[1]),
         hidden_size=patch[3],
-        layers=layer_count(shapes, r"Transformer/encoderblock_(\d+)/"),
+        layers=layer_count(shapes, r"Transformer/encoderblock_([0-9]+)/"),
         heads=shape_of(shapes, f"{block}/{_ATTENTION}/query/kernel", 3)[1],
         mlp_size=shape_of(shapes, f"{block}/MlpBlock_3/Dense_0/kernel", 2)[1],
         classes=class_count(shapes, "head/kernel", 1),
@@ -75,9 +72,11 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
 
 GOOGLE = Family(
     name="Google npz",
-    matches=_matches,
+    anchor=re.compile(r"((?:.+/)?)embedding/kernel"),
+    heads=(),
     slots=_slots,
     infer=_infer,
+    tells_heads=True,
     ignored=r"$^",
     refused=(
         (r"pre_logits/", "a representation layer (pre_logits)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from jaxattr.models.infer import (
@@ -46,10 +47,6 @@ def _blocks(names: Collection[str]) -> str:
     return f"{prefix}encoder.layer." if old else f"{prefix}layers."
 
 
-def _matches(names: Collection[str]) -> bool:
-    return any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in names)
-
-
 def _slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
     prefix, blocks = _prefix(names), _blocks(names)
     embeddings = f"{prefix}embeddings."
@@ -79,12 +76,11 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
     two_heads = "cls_classifier.weight" in shapes
     fc1 = f"{blocks}0.{'intermediate.dense' if old else 'mlp.fc1'}.weight"
     query = f"{blocks}0.attention.{'attention.query' if old else 'q_proj'}.bias"
-    return ViTConfig(
+    config = ViTConfig(
         image_size=image_size_of(tokens, 1 + distilled, (patch[2], patch[3]), hints),
         patch_size=(patch[2], patch[3]),
         hidden_size=patch[0],
-        layers=layer_count(shapes, blocks.replace(".", r"\.") + r"(\d+)\."),
-        heads=head_count(patch[0], hints),
+        layers=layer_count(shapes, blocks.replace(".", r"\.") + r"([0-9]+)\."),
         mlp_size=shape_of(shapes, fc1, 2)[0],
         classes=class_count(shapes, "cls_classifier.weight" if two_heads else "classifier.weight"),
         layer_norm_epsilon=1e-12,
@@ -92,14 +88,20 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         distilled=distilled,
         distilled_head=two_heads,
         channels=patch[1],
+        heads=1,
     )
+    return head_count(config, hints)
 
 
 HUGGINGFACE = Family(
     name="Hugging Face",
-    matches=_matches,
+    anchor=re.compile(
+        r"((?:.+?\.)??)(?:(?:vit|deit)\.)?embeddings\.patch_embeddings\.projection\.weight"
+    ),
+    heads=("classifier", "cls_classifier", "distillation_classifier"),
     slots=_slots,
     infer=_infer,
+    tells_heads=False,
     ignored=r"((vit|deit)\.)?(pooler\.dense\.(weight|bias)|embeddings\.mask_token|embeddings\.position_ids)$",
     refused=(
         (r".*relative_position_bias", "relative position bias (BEiT, Swin)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from jaxattr.models.infer import (
@@ -16,12 +17,7 @@ from jaxattr.models.layout import Family, Shape, Slot, torch_slots
 from jaxattr.types import ViTConfig
 
 
-def _matches(names: Collection[str]) -> bool:
-    return "patch_embed.proj.weight" in names
-
-
 def _slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
-    del names
     block = {"norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv", "projection": "attn.proj"}
     block |= {"fc1": "mlp.fc1", "fc2": "mlp.fc2"}
     modules: dict[str, str | tuple[str, ...]] = {
@@ -30,7 +26,7 @@ def _slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
         "class_token": "cls_token",
         "distillation_token": "dist_token",
         "positions": "pos_embed",
-        "norm": "fc_norm" if config.pooling == "mean_then_norm" else "norm",
+        "norm": "fc_norm" if "fc_norm.weight" in names else "norm",
         "head": "head",
         "head_distilled": "head_dist",
     }
@@ -43,12 +39,11 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
     tokens = shape_of(shapes, "pos_embed", 3)[1]
     class_token, distilled = "cls_token" in shapes, "dist_token" in shapes
     pooled = "fc_norm.weight" in shapes
-    return ViTConfig(
+    config = ViTConfig(
         image_size=image_size_of(tokens, class_token + distilled, (patch[2], patch[3]), hints),
         patch_size=(patch[2], patch[3]),
         hidden_size=patch[0],
-        layers=layer_count(shapes, r"blocks\.(\d+)\."),
-        heads=head_count(patch[0], hints),
+        layers=layer_count(shapes, r"blocks\.([0-9]+)\."),
         mlp_size=shape_of(shapes, "blocks.0.mlp.fc1.weight", 2)[0],
         classes=class_count(shapes, "head.weight"),
         layer_norm_epsilon=1e-6,
@@ -58,14 +53,18 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         class_token=class_token,
         pooling="mean_then_norm" if pooled else "class_token" if class_token else "mean",
         channels=patch[1],
+        heads=1,
     )
+    return head_count(config, hints)
 
 
 TIMM = Family(
     name="timm",
-    matches=_matches,
+    anchor=re.compile(r"((?:.+\.)?)patch_embed\.proj\.weight"),
+    heads=("head", "head_dist"),
     slots=_slots,
     infer=_infer,
+    tells_heads=False,
     ignored=r"$^",
     refused=(
         (r"pre_logits\.", "a representation layer (pre_logits)"),

@@ -59,7 +59,7 @@ def test_missing_extra_misshapen_in_one_line(tmp_path):
     tensors["surprise"] = np.zeros(2, np.float32)
     tensors["head.bias"] = np.zeros(9, np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
-    message = refusal(tmp_path / "a.safetensors")
+    message = refusal(tmp_path / "a.safetensors", heads=1)
     assert "6 missing: " in message
     assert "and 2 more" in message
     assert "1 extra: surprise" in message
@@ -106,7 +106,7 @@ def test_what_shapes_cannot_tell(tmp_path):
         ({"architectures": ["ViTModel"]}, "ViTModel has no image-classification head"),
         ({"image_size": 9}, "not a multiple of the patch size"),
         ({"num_attention_heads": 7}, "not a multiple of num_attention_heads"),
-        ({"id2label": {"0": "a"}}, "misshapen: head.weight is (3, 64), wanted (1, 64)"),
+        ({"id2label": {"0": "a"}}, "id2label holds 1 labels, the head has 3 classes"),
         ({"id2label": {"0": "a", "1": "b", "5": "c"}}, "number the classes"),
         ({"hidden_size": 0}, "hidden_size 0 is not supported"),
     ],
@@ -150,7 +150,7 @@ def test_arguments(tmp_path):
     save_file(timm(), tmp_path / "model.safetensors")
     assert "float16 is not supported" in refusal(tmp_path, dtype="float16")
     assert "64-bit" in refusal(tmp_path, dtype="float64")
-    assert "not a multiple" in refusal(tmp_path, image_size=10)
+    assert "not a multiple" in refusal(tmp_path, image_size=10, heads=1)
     assert "revision" in refusal(tmp_path, revision="main")
     message = refusal("vit-bas")
     assert "vit-base" in message
