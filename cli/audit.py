@@ -11,7 +11,9 @@ from .audit_overview import overview
 from .options import (
     Choice,
     exclude_option,
+    limited,
     load_model,
+    max_pixels_option,
     model_options,
     note,
     prepare_jax,
@@ -111,6 +113,7 @@ class BatchSize(click.ParamType):
     show_default=True,
     help="Exit with 1 when a finding is at least that severe.",
 )
+@max_pixels_option
 @quiet_option
 @click.pass_context
 def audit(
@@ -129,6 +132,7 @@ def audit(
     probes: bool,
     strict: bool,
     fail_on: str,
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Audit a labelled image folder and write a per-class report."""
@@ -140,7 +144,7 @@ def audit(
     from jaxattr.audit.ledger import open_ledger
     from jaxattr.audit.summary import summarize
 
-    loaded = load_model(choice, quiet=quiet)
+    loaded = limited(load_model(choice, quiet=quiet), max_pixels)
     root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
     loaded = _named(loaded, root)
     asked = {"labels_file": labels_file, "classes": classes, "exclude": exclude}

@@ -87,6 +87,7 @@ SCENES_PER_CLASS = 10
     figure="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
 )
 @options.workers_option
+@options.max_pixels_option
 @options.quiet_option
 def methods(choice: options.Choice, **given: Any) -> None:
     """Score explanation methods side by side: metrics, intervals, ranks, time per map.
@@ -122,7 +123,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
     output.check_figure(figure)
     options.prepare_jax(choice.dtype)
 
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
     result = _run(loaded, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

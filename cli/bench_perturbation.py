@@ -105,6 +105,7 @@ class Fractions(click.ParamType):
     help="What the figure shows where both classes are explained.",
 )
 @options.workers_option
+@options.max_pixels_option
 @options.quiet_option
 def perturbation(choice: options.Choice, **given: Any) -> None:
     """Mask images by their maps, from the highest and from the lowest score (paper, Fig. 12).
@@ -132,7 +133,7 @@ def perturbation(choice: options.Choice, **given: Any) -> None:
     options.prepare_jax(choice.dtype)
 
     chosen = _protocol(given)
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
     result, guide = _run(loaded, chosen, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")

@@ -61,6 +61,7 @@ class Compared(NamedTuple):
 @options.files_option(FORMATS, help="A picture, or all raw maps with their times. Repeatable.")
 @options.colors_option("Of signed maps: orange and blue, or the paper's red and blue.")
 @options.patches_option
+@options.max_pixels_option
 @options.quiet_option
 def compare(
     images: tuple[Path, ...],
@@ -73,6 +74,7 @@ def compare(
     formats: tuple[str, ...],
     colors: str,
     patches: bool,
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Show every method's map of the same photos side by side.
@@ -96,7 +98,7 @@ def compare(
     options.prepare_jax(choice.dtype)
     from jaxattr.labels import LabelTable
 
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
     question = targets.question(target, against, loss, table)
     bad: list[Exception] = []

@@ -58,7 +58,7 @@ def _typical(
     seen = images.denormalize(photo.array, preprocessing)
     own = np.abs(bank.pixels - seen.astype(np.int16)).max(axis=(1, 2, 3)) <= 1
     place = guides.typical(bank._replace(targets=np.where(own, -1, bank.targets)), class_)
-    return None if place is None else Typical(bank.pixels[place], bank.names[place])
+    return None if place is None else Typical(images.as_rgb(bank.pixels[place]), bank.names[place])
 
 
 def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:

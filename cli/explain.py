@@ -84,6 +84,7 @@ _CHUNK = 8
     help="Opacity of the photo over the map.",
 )
 @options.patches_option
+@options.max_pixels_option
 @options.quiet_option
 def explain(
     images: tuple[Path, ...],
@@ -102,6 +103,7 @@ def explain(
     colors: str,
     alpha: float,
     patches: bool,
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Show what in a photo speaks for a class, and what against it.
@@ -125,7 +127,7 @@ def explain(
     options.prepare_jax(choice.dtype)
     from jaxattr.labels import LabelTable
 
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
     run = Run(
         model=loaded,

@@ -26,8 +26,10 @@ def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640
     import numpy as np
     from PIL import Image
 
-    from jaxattr.images import fit
+    from jaxattr.images import as_rgb, fit
 
+    if len(preprocessing.mean) == 1:
+        image = image.convert("L").convert("RGB")
     width, height = image.size
     box = (0.0, 0.0, float(width), float(height))
     if preprocessing.crop is not None:
@@ -35,7 +37,7 @@ def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640
         if isinstance(resize, int):
             resize = (resize * height / min(width, height), resize * width / min(width, height))
         if any(one > of + 1 for one, of in zip(preprocessing.crop, resize, strict=True)):
-            return fit(image, preprocessing)  # black edges, which the map covers, too
+            return as_rgb(fit(image, preprocessing))  # black edges, which the map covers, too
         tall, wide = (
             min(1, one / of) * side / 2
             for one, of, side in zip(preprocessing.crop, resize, (height, width), strict=True)

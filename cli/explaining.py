@@ -88,7 +88,7 @@ def read(preprocessing: Preprocessing, item: tuple[str, Path]) -> Photo:
     from jaxattr.errors import ImageError
 
     name, path = item
-    image = images.decode(path)
+    image = images.decode(path, max_pixels=preprocessing.max_pixels)
     try:
         array = images.normalize(images.fit(image, preprocessing), preprocessing)
     except ImageError as error:

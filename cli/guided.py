@@ -104,7 +104,8 @@ def _one(
     result, alone = jax.device_get(
         compute(run.model, photo.array, arrays, np.int32(target), against)
     )
-    picture = images.denormalize(guidance.stitch(photo.array, arrays[0]), run.model.preprocessing)
+    stitched = guidance.stitch(photo.array, arrays[0])
+    picture = images.as_rgb(images.denormalize(stitched, run.model.preprocessing))
     names = tuple(bank.names[i] for i in places)
     return Beside(result, against, names, picture, alone)
 

@@ -205,7 +205,7 @@ def _fitted(path: Path, model: Model) -> np.ndarray:
     from jaxattr import images
     from jaxattr.errors import ImageError
 
-    image = images.decode(path)
+    image = images.decode(path, max_pixels=model.preprocessing.max_pixels)
     try:
         return images.fit(image, model.preprocessing)
     except ImageError as error:

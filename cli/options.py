@@ -139,6 +139,11 @@ exclude_option = click.option(
     help="Leave out folders, or labels, of this name; * and ? stand for any. Repeatable.",
 )
 workers_option = click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    help="Refuse images of more pixels; more memory is needed for more.  [default: 89,478,485]",
+)
 
 
 def folder_option(default: str, *short: str, help: str) -> Callable[..., Any]:
@@ -221,6 +226,15 @@ def cache_folder() -> Path:
     if own := os.environ.get("JAXATTR_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattr"
+
+
+def limited(model: Model, max_pixels: int | None) -> Model:
+    """The same model, which takes photos of up to so many pixels where it is said."""
+    from dataclasses import replace
+
+    if max_pixels is None:
+        return model
+    return replace(model, preprocessing=replace(model.preprocessing, max_pixels=max_pixels))
 
 
 def load_model(choice: Choice, *, quiet: bool) -> Model:

@@ -89,6 +89,7 @@ class NotReached(click.ClickException):
     FORMATS,
     help="The comparison: a figure with both pictures and maps, or all numbers. Repeatable.",
 )
+@options.max_pixels_option
 @options.quiet_option
 def rewrite(
     image: Path,
@@ -101,6 +102,7 @@ def rewrite(
     loss: str,
     folder: Path,
     formats: tuple[str, ...],
+    max_pixels: int | None,
     quiet: bool,
     **numbers: Any,
 ) -> None:
@@ -123,8 +125,8 @@ def rewrite(
     from jaxattr.cli import rewriting, rewritten
     from jaxattr.labels import LabelTable
 
-    photo = rewriting.read(image, inside, outside)
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
+    photo = rewriting.read(image, inside, outside, loaded.preprocessing.max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
     new = table.resolve(to)
     task = rewriting.prepare(loaded, photo, new, loss, numbers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,12 +59,16 @@ class Progress:
         """Budgets of a search, and whether each was enough."""
 
 
-def read(image: Path, inside: Path | None, outside: Path | None) -> Photo:
+def read(image: Path, inside: Path | None, outside: Path | None, max_pixels: int) -> Photo:
     """Decode the photo and its masks."""
     from jaxattr import images
 
-    photo = images.decode(image)
-    return Photo(image, photo, _mask(inside, "--inside"), _mask(outside, "--outside"))
+    photo = images.decode(image, max_pixels=max_pixels)
+    masks = (
+        _mask(path, option, max_pixels)
+        for path, option in ((inside, "--inside"), (outside, "--outside"))
+    )
+    return Photo(image, photo, *masks)
 
 
 def prepare(model: Model, photo: Photo, new: int, loss: str, numbers: dict[str, Any]) -> Task:
@@ -176,17 +179,16 @@ def _done(function: Callable[..., State], *arguments: Any) -> State:
     return jax.block_until_ready(function(*arguments))
 
 
-def _mask(path: Path | None, option: str) -> np.ndarray | None:
-    import numpy as np
-
+def _mask(path: Path | None, option: str, max_pixels: int) -> np.ndarray | None:
     from jaxattr import images
 
     if path is None:
         return None
-    mask = np.asarray(images.decode(path).convert("L")) >= 128
+    mask = images.read_mask(path, max_pixels=max_pixels)
     if mask.all() or not mask.any():
         raise click.BadParameter(
-            f"{path} is {'white' if mask.all() else 'black'} all over; white marks a region.",
+            f"{path} marks {'every' if mask.all() else 'no'} pixel; those that are not 0 (black) "
+            "are the region.",
             param_hint=option,
         )
     return mask
@@ -195,15 +197,12 @@ def _mask(path: Path | None, option: str) -> np.ndarray | None:
 def _allowed(model: Model, photo: Photo, grid: tuple[int, int]) -> np.ndarray:
     """Where pixels may change on the model's grid: the masks, and inside the photo."""
     import numpy as np
-    from PIL import Image
 
-    from jaxattr.images import fit
+    from jaxattr.images import fit_mask
 
-    nearest = replace(model.preprocessing, resample="nearest")
     own = photo.image.size[::-1]
     # Where the crop is larger than the photo, the model sees black that is in no file.
-    white = Image.new("RGB", photo.image.size, "white")
-    allowed = fit(white, nearest)[..., 0] >= 128
+    allowed = fit_mask(np.ones(own, bool), model.preprocessing)
     for mask, wanted, option in (
         (photo.inside, True, "--inside"),
         (photo.outside, False, "--outside"),
@@ -211,8 +210,7 @@ def _allowed(model: Model, photo: Photo, grid: tuple[int, int]) -> np.ndarray:
         if mask is None:
             continue
         if mask.shape == own:
-            large = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
-            mask = fit(large, nearest)[..., 0] >= 128
+            mask = fit_mask(mask, model.preprocessing)
         elif mask.shape != grid:
             raise click.BadParameter(
                 f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photo "

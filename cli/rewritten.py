@@ -131,13 +131,14 @@ class Written:
         if format == "json":
             return output.as_json(self._content())
         from jaxattr import figures, strips
+        from jaxattr.images import as_rgb
 
         old, new = (self.table.short(index) for index in (self.task.old, self.task.new))
         best = int(self.after.argmax())
         name = Path(self.model.name).name
         figure = strips.before_after(
-            self.task.pixels,
-            self.pixels,
+            as_rgb(self.task.pixels),
+            as_rgb(self.pixels),
             self._maps,
             titles=(old, self.table.short(best)),
             details=(
@@ -201,16 +202,16 @@ def as_png(photo: Photo, pixels: np.ndarray, model: Model) -> bytes:
     """
     import io
 
-    import numpy as np
     from PIL import Image
 
-    from jaxattr.images import fit
+    from jaxattr.images import as_rgb, crop_offset, fit
 
+    rounding = model.preprocessing.crop_rounding
     whole = fit(photo.image, replace(model.preprocessing, crop=None))
     (tall, wide), (height, width) = whole.shape[:2], pixels.shape[:2]
-    top, left = (tall - height) // 2, (wide - width) // 2
-    canvas = Image.fromarray(np.ascontiguousarray(whole))
-    canvas.paste(Image.fromarray(pixels), (left, top))
+    top, left = crop_offset(tall, height, rounding), crop_offset(wide, width, rounding)
+    canvas = Image.fromarray(as_rgb(whole))
+    canvas.paste(Image.fromarray(as_rgb(pixels)), (left, top))
     file = io.BytesIO()
     canvas.save(file, "PNG")
     return file.getvalue()

@@ -96,6 +96,7 @@ FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
     type=click.Choice(FORMATS),
     help="A filmstrip, an animation, or the numbers of every frame. Repeatable.",
 )
+@options.max_pixels_option
 @options.quiet_option
 def transfer(
     image: Path,
@@ -111,6 +112,7 @@ def transfer(
     method: str,
     folder: Path,
     formats: tuple[str, ...],
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Optimise a photo's attention maps for a class, and watch its evidence move.
@@ -130,8 +132,8 @@ def transfer(
     from jaxattr import images
     from jaxattr.labels import LabelTable
 
-    picture = images.decode(image)
-    loaded = options.load_model(choice, quiet=quiet)
+    loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
+    picture = images.decode(image, max_pixels=loaded.preprocessing.max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
     named = [target, *show]
     known = {name: table.resolve(name) for name in named if name.lower() != "top1"}

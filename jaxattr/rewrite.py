@@ -213,7 +213,8 @@ def total_variation(change: Change) -> Float[Array, ""]:
 def to_input(pixels: Float[Array, "height width channel"], preprocessing: Preprocessing) -> Image:
     """`images.normalize` on the device: `(pixel * rescale - mean) / std`."""
     mean, std = (jnp.array(one, pixels.dtype) for one in (preprocessing.mean, preprocessing.std))
-    return (pixels * preprocessing.rescale - mean) / std
+    ordered = pixels[..., ::-1] if preprocessing.order == "bgr" else pixels
+    return (ordered * preprocessing.rescale - mean) / std
 
 
 def _lead_of_others(to: Array, logits: Logits) -> Array:

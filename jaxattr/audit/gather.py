@@ -216,7 +216,8 @@ def read(root: Path, file: str, preprocessing: Preprocessing) -> Decoded:
     """
     content = images.read_bytes(root / file, name=file)
     try:
-        pixels = images.fit(images.decode(content, name=file), preprocessing)
+        image = images.decode(content, name=file, max_pixels=preprocessing.max_pixels)
+        pixels = images.fit(image, preprocessing)
     except ImageError as error:
         text = str(error)
         raise ImageError(text if text.startswith(file) else f"{file}: {text}") from None

@@ -7,15 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from jaxtyping import Bool
 
 from jaxattr import images
-from jaxattr.errors import ImageError
+from jaxattr.scenes.folder import hidden_bits
 from jaxattr.types import Preprocessing
 
 BOXES = "boxes.csv"
 MASKS = "masks"
-_OBJECT = 0x7F  # in masks of drawn scenes the highest bit is the watermark
 
 Span = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the model's input; the last two exclusive."""
@@ -32,29 +31,27 @@ def object_box(root: Path, file: str, preprocessing: Preprocessing) -> Span | No
     Raises:
         ImageError: the mask or the image cannot be read.
     """
-    drawn = _mask(root, file) or _box(root, file)
+    drawn = _mask(root, file, preprocessing.max_pixels)
+    if drawn is None:
+        drawn = _box(root, file, preprocessing.max_pixels)
     if drawn is None:
         return None
-    fitted = images.fit(drawn.convert("RGB"), preprocessing)[..., 0] >= 128
+    fitted = images.fit_mask(drawn, preprocessing)
     rows, columns = np.flatnonzero(fitted.any(axis=1)), np.flatnonzero(fitted.any(axis=0))
     if not len(rows):
         return None
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _mask(root: Path, file: str) -> Image.Image | None:
+def _mask(root: Path, file: str, max_pixels: int) -> Bool[np.ndarray, "height width"] | None:
     for folder in (root, root.parent):
         path = (folder / MASKS / file).with_suffix(".png")
         if path.is_file():
-            try:
-                with Image.open(path) as mask:
-                    return Image.fromarray(((np.array(mask) & _OBJECT) > 0).astype(np.uint8) * 255)
-            except (OSError, ValueError, TypeError) as error:
-                raise ImageError(f"{path}: is no mask that can be read ({error})") from None
+            return images.read_mask(path, ignored=hidden_bits(folder), max_pixels=max_pixels)
     return None
 
 
-def _box(root: Path, file: str) -> Image.Image | None:
+def _box(root: Path, file: str, max_pixels: int) -> Bool[np.ndarray, "height width"] | None:
     path = root / file
     for folder in (root, root.parent):
         listed = folder / BOXES
@@ -63,10 +60,10 @@ def _box(root: Path, file: str) -> Image.Image | None:
         if entry is None:
             continue
         left, top, right, bottom = entry
-        size = images.decode(path, name=file).size
-        marked = np.zeros(size[::-1], np.uint8)
-        marked[max(top, 0) : bottom + 1, max(left, 0) : right + 1] = 255
-        return Image.fromarray(marked)
+        size = images.decode(path, name=file, max_pixels=max_pixels).size
+        marked = np.zeros(size[::-1], bool)
+        marked[max(top, 0) : bottom + 1, max(left, 0) : right + 1] = True
+        return marked
     return None
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from jaxattr import images
 from jaxattr.audit.dataset import Dataset
@@ -18,6 +16,7 @@ from jaxattr.bench.perturbation_store import SHARD, Store
 from jaxattr.bench.perturbing import Unmasked
 from jaxattr.errors import DatasetError, ImageError
 from jaxattr.metrics.grid_pointing import CONFIDENT
+from jaxattr.scenes.folder import hidden_bits
 
 Target = Literal["label", "prediction"]
 
@@ -131,14 +130,15 @@ def mask_path(this: Run, name: str) -> Path:
 
 
 def _mask(this: Run, name: str) -> np.ndarray:
-    """Where the mask is not 0, brought to the model's size as the image was, but not smoothed."""
-    path = mask_path(this, name)
+    """Where the mask is not 0, brought to the model's size as the image was."""
+    path, preprocessing = mask_path(this, name), this.explainer.model.preprocessing
+    assert this.masks is not None
     try:
-        with Image.open(path) as opened:
-            values = np.asarray(opened)
-    except (OSError, SyntaxError, Image.DecompressionBombError):
-        raise DatasetError(f"{path}: this mask cannot be read; give a whole PNG.") from None
-    object_ = (values.reshape(*values.shape[:2], -1) != 0).any(axis=-1)
-    picture = Image.fromarray(object_.astype(np.uint8) * 255).convert("RGB")
-    preprocessing = replace(this.explainer.model.preprocessing, resample="nearest")
-    return images.fit(picture, preprocessing)[..., 0] > 127
+        mask = images.read_mask(
+            path, ignored=hidden_bits(this.masks.parent), max_pixels=preprocessing.max_pixels
+        )
+        return images.fit_mask(mask, preprocessing)
+    except ImageError as error:
+        text = str(error)
+        named = text if text.startswith(images.printable(path)) else f"{path}: {text}"
+        raise DatasetError(f"{named}; give a whole PNG.") from None

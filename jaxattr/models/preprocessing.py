@@ -226,7 +226,10 @@ def from_processor(
         std=std,
         order="bgr" if flips else "rgb",
     )
-    fitted = fit_to(read, image_size)
+    if resize is None and crop is None:
+        fitted = replace(read, resize=image_size)
+    else:
+        fitted = fit_to(read, image_size)
     return fitted, _scaled(read, fitted, file, image_size)
 
 
@@ -396,6 +399,11 @@ def _scaled(
             f"{width} pixels; the centre is cut out.",
         )
     size = read.crop or read.resize
+    if size is None:
+        return (
+            f"{file} does not resize, but the model takes {height} x {width} pixels only; images "
+            f"of other sizes are resized.",
+        )
     assert isinstance(size, tuple)
     return (
         f"{file} makes {size[0]} x {size[1]} pixels, but the model takes {height} x {width}; its "

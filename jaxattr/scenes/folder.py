@@ -18,7 +18,7 @@ from jaxattr.scenes.defects import DEFAULT, Defect
 from jaxattr.scenes.planting import Decision, assign, image_seed
 from jaxattr.scenes.scene import SIZE
 from jaxattr.scenes.showing import change_copy, show
-from jaxattr.scenes.truth import Truth, mask_png, pack_masks, parquet, part_names
+from jaxattr.scenes.truth import WATERMARK, Truth, mask_png, pack_masks, parquet, part_names
 
 IMAGES, MASKS, TRUTH = "images", "masks", "truth.parquet"
 PATCH = 8
@@ -128,6 +128,11 @@ def _truth(decision: Decision, drawn: _Drawn, name: str, suffix: str, digits: in
         mask="" if drawn.bits is None else f"{MASKS}/{name}.png",
         parts=part_names(decision.shown),
     )
+
+
+def hidden_bits(path: Path) -> int:
+    """The bits of a folder's masks that are no object: the watermark's where scenes were drawn."""
+    return 1 << WATERMARK if (path / TRUTH).is_file() else 0
 
 
 def _slug(label: str) -> str:
