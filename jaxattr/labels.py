@@ -118,6 +118,11 @@ class LabelTable:
         return tuple(close.values())[:count]
 
     def _advice(self, name: str) -> str:
+        if self.labels and nameless(self.labels):
+            return (
+                f"this model does not name its {self.classes} classes; give their names "
+                "(--class-names FILE, or labels.json beside the weights), or an index"
+            )
         if not self.labels:
             return f"this model has no labels, only indices 0 to {self.classes - 1}"
         near = self.nearest(name)
@@ -189,6 +194,13 @@ class LabelTable:
 def is_number(name: str) -> bool:
     """Whether a text is a whole number, as an index is written."""
     return name.isascii() and name.isdigit() and len(name) < 19
+
+
+def nameless(labels: Iterable[str]) -> bool:
+    """Whether labels are numbers only, or the `LABEL_0`, `LABEL_1`, ... of transformers."""
+    texts = list(labels)
+    forms = ("{}", "LABEL_{}")
+    return any(texts == [form.format(index) for index in range(len(texts))] for form in forms)
 
 
 @cache

@@ -24,7 +24,7 @@ from jaxtyping import Int32
 from jaxattr.audit import label_file
 from jaxattr.errors import DatasetError
 from jaxattr.images import SUFFIXES, printable
-from jaxattr.labels import LabelTable, is_number, name_key, without_numbers
+from jaxattr.labels import LabelTable, is_number, name_key, nameless, without_numbers
 from jaxattr.listing import Listing, is_dropping, unlooked, unlooked_sentence, walk
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
@@ -405,6 +405,8 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
             f"{unit}s are numbers from {low} to {high}, but the model's class indices are 0 to "
             f"{last}; number them so, or name them by label"
         )
+    if table.labels and nameless(table.labels):
+        return _nameless(unit, names, table)
     if not table.labels:
         same = f" (there are {len(names)}, as many as classes)" if len(names) == last + 1 else ""
         return (
@@ -427,6 +429,24 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
     return (
         f"{len(unknown)} of {len(names)} {unit}s match no class of the model: {reasons}{more}; "
         f"rename them, {leave}, or choose the classes to audit (--classes)"
+    )
+
+
+def _nameless(unit: str, names: list[str], table: LabelTable) -> str:
+    """How to name the classes of a model that was saved without their names."""
+    count, named = table.classes, sorted(names)
+    way = (
+        "give their names in the order of its outputs (--class-names FILE, one a line; or a list "
+        "in labels.json beside the weights)"
+    )
+    if len(named) != count:
+        return (
+            f"the model does not name its {count} classes, and there are {len(named)} {unit}s "
+            f"({_some(named)}); {way}"
+        )
+    return (
+        f"the model does not name its {count} classes, and there are as many {unit}s; {way}. One "
+        f"trained on these {unit}s by torchvision or datasets has them sorted: {_some(named)}"
     )
 
 

@@ -14,15 +14,7 @@ from jaxattr.models.files import parse_json, quoted, read_bytes, read_json
 
 ClassNames = str | os.PathLike[str] | Sequence[str]
 """A file of names, `"imagenet"`, or the names themselves, in the order of the outputs."""
-# What transformers calls the classes of a model that was never told their names.
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
 IMAGENET = "imagenet"
-
-
-def nameless(labels: Sequence[str]) -> bool:
-    """Whether labels are only numbers, or transformers' `LABEL_0`, `LABEL_1`, ..."""
-    numbers = all(label == str(index) for index, label in enumerate(labels))
-    return numbers or all(_PLACEHOLDER.fullmatch(label) for label in labels)
 
 
 def given(names: ClassNames, classes: int) -> tuple[str, ...]:
