@@ -19,7 +19,9 @@ from .options import (
     prepare_jax,
     quiet_option,
     say_folder,
+    seed_option,
     warn,
+    workers_option,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_SKIPPED = 5
 SCENES_PER_CLASS = 40
+LARGEST_BATCH = 4096
 
 EPILOG = """\b
 Examples:
@@ -60,9 +63,13 @@ class BatchSize(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
         if value in (None, "auto"):
             return None
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        return self.fail(f"{value!r} is not a batch size; give a number of images, or auto.")
+        text = str(value)
+        if text.isdecimal() and len(text) < 9 and 0 < int(text) <= LARGEST_BATCH:
+            return int(text)
+        return self.fail(
+            f"{value!r} is not a batch size; give a number of images, at most {LARGEST_BATCH}, or "
+            "auto."
+        )
 
 
 @click.command(epilog=EPILOG)
@@ -77,7 +84,7 @@ class BatchSize(click.ParamType):
 @click.option("--classes", multiple=True, help="Audit this class only (repeatable).")
 @exclude_option
 @click.option("--limit", type=click.IntRange(min=1), help="That many images, spread over classes.")
-@click.option("--seed", default=0, show_default=True, help="Which images --limit takes.")
+@seed_option("Which images --limit takes, and which scenes are drawn.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -98,7 +105,7 @@ class BatchSize(click.ParamType):
     show_default=True,
     help="Images on the device at once.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+@workers_option
 @click.option(
     "--probes/--no-probes",
     default=True,

@@ -12,7 +12,8 @@ from jaxattr.cli.bench_audit import audit
 from jaxattr.cli.bench_methods import methods as bench_methods
 from jaxattr.cli.bench_perturbation import perturbation
 from jaxattr.cli.explain import METHODS
-from jaxattr.cli.main import Near
+
+from .main import Near
 
 
 @click.group(cls=Near)
@@ -35,7 +36,7 @@ def bench() -> None:
     "-n",
     "--scenes",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
     help="Scenes of each of the three kinds.",

@@ -70,7 +70,7 @@ class Shares(click.ParamType):
     "--size",
     "sizes",
     multiple=True,
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 10**6),
     help="Images per class, by lot; by default what the smallest class has. Repeatable.",
 )
 @click.option("--rates", type=Shares(), default="2%,5%,10%", show_default=True, help="Of pairs.")
@@ -79,7 +79,7 @@ class Shares(click.ParamType):
 )
 @click.option(
     "--pairs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10**6),
     help="Pairs planted in a set; by default 8, or one per three classes.",
 )
 @click.option(
@@ -91,14 +91,12 @@ class Shares(click.ParamType):
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 10_000),
     default=10,
     show_default=True,
     help="Sets drawn per row.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first of them."
-)
+@options.seed_option("The first of them.")
 @options.folder_option("jaxattr-bench-audit", help="Folder of the ledger.")
 @options.printed_options(
     audit_text.FORMATS,

@@ -22,6 +22,7 @@ PROTOCOLS = ("tattr-perturb-v1", "cui-guided-perturb-v1")
 FILLS = ("black", "mean", "blur", "zero", "drop")
 MEASURES = ("accuracy", "agreement", "probability")
 SCENES_PER_CLASS = 10
+_MOST_FRACTIONS = 200
 
 
 class Fractions(click.ParamType):
@@ -30,10 +31,18 @@ class Fractions(click.ParamType):
     name = "0,x,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if not isinstance(value, str):
+            return value
         try:
-            return tuple(float(one) for one in str(value).split(","))
+            shares = tuple(float(one) for one in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of fractions; write 0,0.25,0.5.")
+            shares = ()
+        if not 0 < len(shares) <= _MOST_FRACTIONS or not all(0 <= one <= 1 for one in shares):
+            self.fail(
+                f"{value[:60]!r} is no list of at most {_MOST_FRACTIONS} fractions up to 1; write "
+                "0,0.25,0.5."
+            )
+        return shares
 
 
 @click.command()

@@ -78,7 +78,7 @@ _CHUNK = 8
 @options.colors_option("Orange and blue, safe for the colour-blind; or the paper's red and blue.")
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     default=0.35,
     show_default=True,
     help="Opacity of the photo over the map.",

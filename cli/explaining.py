@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from jaxattr.types import Model, Preprocessing
 
+_TOGETHER = 16
+"""Maps of one image that are computed at once: each takes the memory of a backward pass."""
+
 
 def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> Iterator[Explained]:
     """Decode, run, explain chunk by chunk; images that cannot be decoded are put into `bad`."""
@@ -33,7 +36,12 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
     @jax.jit
     def maps(model: Model, images: Any, first: Any, second: Any) -> Any:
         def one(image: Any, first: Any, second: Any) -> Any:
-            return jax.vmap(lambda a, b: method(model, image, build(a, b)))(first, second)
+            def of(classes: Any) -> Any:
+                return method(model, image, build(*classes))
+
+            if run.question.width <= _TOGETHER:
+                return jax.vmap(of)((first, second))
+            return jax.lax.map(of, (first, second), batch_size=_TOGETHER)
 
         return over_images(one, images, first, second)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DRAWN = "scenes"
 _LIMIT = 128  # images of a folder that the model looks at to find guides
 _BATCH = 16
+_MOST_DETAILS = 16  # of whose pairs one picture is drawn
 
 
 def guide_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +37,7 @@ def guide_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--guides",
                 "count",
-                type=click.IntRange(min=1),
+                type=click.IntRange(1, _LIMIT),
                 help="How many guides: the map is their mean, and a second map is their spread.  "
                 "[default: 1]",
             ),
@@ -49,7 +50,7 @@ def guide_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--details",
-                type=click.IntRange(min=2),
+                type=click.IntRange(2, _MOST_DETAILS),
                 metavar="K",
                 help="All ordered pairs of K classes against each other, in one picture: those of "
                 "--target, then the most probable.",

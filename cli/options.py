@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "scenes"
 
 
+MOST_WORKERS = 256
+_LARGEST_SIDE = 8192
+LARGEST_SEED = 2**32 - 1
+"""Of JAX's keys: larger ones would be cut to 32 bits."""
+
+
+class Finite(click.FloatRange):
+    """A number that is neither infinite nor not a number, which every comparison lets through."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
+
 class Size(click.ParamType):
     """An image size: one number for a square, or HEIGHTxWIDTH."""
 
@@ -34,6 +51,8 @@ class Size(click.ParamType):
             sides = []
         if len(sides) not in (1, 2) or min(sides) < 1:
             self.fail(f"{value!r} is not a size; write 384 or 288x384 (height x width).")
+        if max(sides) > _LARGEST_SIDE:
+            self.fail(f"{value!r} is larger than {_LARGEST_SIDE}, the most that is possible.")
         return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
@@ -138,10 +157,12 @@ exclude_option = click.option(
     metavar="NAME",
     help="Leave out folders, or labels, of this name; * and ? stand for any. Repeatable.",
 )
-workers_option = click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Decoding threads."
+)
 max_pixels_option = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10**10),
     help="Refuse images of more pixels; more memory is needed for more.  [default: 89,478,485]",
 )
 
@@ -192,7 +213,7 @@ def printed_options(kinds: Sequence[str], *, help: str, figure: str) -> Callable
 def seed_option(help: str) -> Callable[..., Any]:
     """Add `--seed`, 0 where none is given."""
     return click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help
+        "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help=help
     )
 
 
@@ -244,6 +265,7 @@ def load_model(choice: Choice, *, quiet: bool) -> Model:
     model = load(
         choice.model, **{key: value for key, value in choice._asdict().items() if key != "model"}
     )
+    check_fits(model)
     note(describe_model(model), quiet=quiet)
     for assumed in model.notes:
         warn(assumed)
@@ -258,6 +280,28 @@ def say_folder(dataset: Dataset) -> None:
         warn(f"{line}.")
     if dataset.unlooked:
         warn(unlooked_sentence(dataset.unlooked))
+
+
+def check_fits(model: Model) -> None:
+    """Raise a one-line error where the attention of one image is larger than the memory."""
+    c = model.config
+    tokens = math.prod(a // b for a, b in zip(c.image_size, c.patch_size, strict=True)) + 1
+    needed = 2 * c.heads * tokens**2 * (8 if c.dtype == "float64" else 4)
+    there = _memory()
+    if there and needed > there:
+        raise Failure(
+            f"{c.image_size[0]} x {c.image_size[1]} pixels are {tokens} tokens, whose attention "
+            f"takes {needed / 1e9:.0f} GB in every layer, more than this machine's "
+            f"{there / 1e9:.0f} GB; pass a smaller --image-size."
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of main memory, or `None` where this system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def describe_model(model: Model) -> str:

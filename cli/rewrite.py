@@ -30,12 +30,12 @@ class NotReached(click.ClickException):
 @click.option("--linf", type=click.IntRange(1, 255), help="Most a channel of a pixel may change.")
 @click.option(
     "--l2",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     help="Most the root of the sum of squared changes may be. Both in grey levels of 255.",
 )
 @click.option(
     "--total-variation",
-    type=click.FloatRange(min=0),
+    type=options.Finite(min=0),
     default=0.0,
     show_default=True,
     help="Weight of the change's total variation, per pixel: larger is smoother.",
@@ -52,7 +52,7 @@ class NotReached(click.ClickException):
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Stop when the new class leads by so many logits.",
@@ -67,7 +67,7 @@ class NotReached(click.ClickException):
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     default=0.25,
     show_default=True,
     help="Grey levels a step, for sign and adam; sgd wants some hundreds.",

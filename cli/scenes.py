@@ -53,7 +53,7 @@ is visible; OUT_DIR/truth.parquet one row per image. The same seed gives the sam
     "-n",
     "--images-per-class",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     default=40,
     show_default=True,
     help="Images of each of the classes.",
@@ -66,9 +66,13 @@ is visible; OUT_DIR/truth.parquet one row per image. The same seed gives the sam
     show_default=True,
     help="What is planted, as below; commas or repeating it give several.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The lot.")
+@options.seed_option("The lot.")
 @click.option(
-    "--size", default=96, show_default=True, help="Side in pixels, a multiple of the patch's 8."
+    "--size",
+    type=click.IntRange(16, 2048),
+    default=96,
+    show_default=True,
+    help="Side in pixels, a multiple of the patch's 8.",
 )
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Write the masks.")
 @options.quiet_option

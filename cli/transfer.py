@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # The keys of `jaxattr.transfer.MAPS`, which a test holds equal: `--help` must not import jax.
 METHODS = ("absolute", "complete", "positive", "raw_attention", "rollout")
 FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
+_MOST_FRAMES = 500
 
 
 @click.command()
@@ -70,7 +71,7 @@ FORMATS = ("png", "svg", "pdf", "gif", "webp", "csv")
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     default=0.0004,
     show_default=True,
     help="The default is the paper's.",
@@ -127,6 +128,12 @@ def transfer(
       jaxattr transfer el1.png --model vit-base --target zebra --steps 200 --every 10
       jaxattr transfer el1.png --model vit-base -t zebra --show zebra --show tusker -f webp
     """
+    every = every or max(1, steps // 20)
+    if steps // every > _MOST_FRAMES:
+        raise click.UsageError(
+            f"--steps {steps} with --every {every} is {steps // every} looks at the map, more than "
+            f"{_MOST_FRAMES}; look less often: --every {-(-steps // _MOST_FRAMES)}."
+        )
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)
     from jaxattr import images
@@ -138,9 +145,7 @@ def transfer(
     named = [target, *show]
     known = {name: table.resolve(name) for name in named if name.lower() != "top1"}
     array = images.normalize(images.fit(picture, loaded.preprocessing), loaded.preprocessing)
-    asked = Asked(
-        steps, every or max(1, steps // 20), direction, optimizer, learning_rate, parameters, method
-    )
+    asked = Asked(steps, every, direction, optimizer, learning_rate, parameters, method)
     run = partial(_run, loaded, array, [known.get(name, -1) for name in named], asked)
     seen = interruptible(lambda: run(picture=picture, table=table))
     click.echo(f"{image}\n{table_of(seen.film)}")

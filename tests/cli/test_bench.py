@@ -239,8 +239,8 @@ def test_figures_are_the_same_bytes(results):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-n", "0"), "0 is not in the range x>=1"),
-        (("--seed", "-1"), "-1 is not in the range x>=0"),
+        (("-n", "0"), "0 is not in the range 1<=x<=10000"),
+        (("--seed", "-1"), "-1 is not in the range 0<=x<=4294967295"),
         (("-m", "nonsense"), "'nonsense' is not one of"),
         (("--figure", "scores.gif"), "has no suffix of a picture"),
         (("--figure", "nowhere/scores.png"), "the folder nowhere does not exist"),

@@ -171,5 +171,5 @@ def test_ctrl_c_before_any_method_is_finished(run, files, tmp_path, monkeypatch)
     monkeypatch.setattr(comparing, "interruptible", interrupt)
     done = run(folder / "a.png", "-t", "lynx")
     assert done.exit_code == 2
-    assert done.stderr.endswith("Error: interrupted; nothing was written.\n")
+    assert done.stderr.endswith("Error: interrupted; files written so far are complete.\n")
     assert not list((tmp_path / "jaxattr-compare").iterdir())

@@ -189,7 +189,7 @@ def test_ctrl_c_before_anything_was_done(run, monkeypatch):
     monkeypatch.setattr(rewriting, "interruptible", interrupt)
     result = run("--to", "wolf")
     assert result.exit_code == 2
-    assert result.stderr.endswith("Error: interrupted; nothing was written.\n")
+    assert result.stderr.endswith("Error: interrupted; files written so far are complete.\n")
     assert not list(Path("jaxattr-rewrite").iterdir())
 
 

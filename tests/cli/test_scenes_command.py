@@ -84,7 +84,7 @@ def test_a_defect_too_rare_for_the_folder_is_said(run):
         (["--defects", "contamination:kite=bald eagle:30%"], "share 0.3 is out of range; give 0.0"),
         (["--defects", "watermark:yeti"], "yeti: no such class of scenes; choose from bald eagle"),
         (["--size", "100"], "size 100: does not divide into the model's patches of 8 x 8; give 96"),
-        (["--size", "0"], "size 0: too small"),
+        (["--size", "0"], "0 is not in the range 16<=x<=2048"),
         (["--size", "big"], "'--size'"),
         (["--images-per-class", "0"], "'--images-per-class'"),
         (["--seed", "-1"], "'--seed'"),

@@ -149,5 +149,5 @@ def test_a_missing_photo_and_an_interrupt(run, monkeypatch):
     monkeypatch.setattr(command, "interruptible", interrupt)
     result = run()
     assert result.exit_code == 2
-    assert result.stderr.endswith("Error: interrupted; nothing was written.\n")
+    assert result.stderr.endswith("Error: interrupted; files written so far are complete.\n")
     assert not list(Path("jaxattr-transfer").iterdir())
