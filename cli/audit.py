@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import answers
 from .audit_overview import overview
 from .options import (
     Choice,
@@ -152,7 +153,9 @@ def audit(
     from jaxattr.audit.summary import summarize
 
     loaded = limited(load_model(choice, quiet=quiet), max_pixels)
+    classifier = answers.classifier(loaded, "jaxattr audit")
     root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
+    loaded = answers.named(loaded, classifier, root, labels_file, quiet=quiet)
     loaded = _named(loaded, root)
     asked = {"labels_file": labels_file, "classes": classes, "exclude": exclude}
     dataset, total = _index(loaded, root, limit, seed, asked)

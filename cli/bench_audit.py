@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import audit_text, options, output
+from jaxattr.cli import answers, audit_text, options, output
 
 if TYPE_CHECKING:
     from jaxattr.audit.ledger import Ledger
@@ -133,6 +133,7 @@ def audit(choice: options.Choice, **given: Any) -> None:
     if not given["methods"] and len(rankings.available()) < len(rankings.METHODS):
         options.warn("cleanlab is not installed, so it is left out; install the extra `bench`.")
     loaded = options.load_model(choice, quiet=quiet)
+    answers.classifier(loaded, "jaxattr bench audit")
     ledger = _ledger(loaded, choice.dtype, given)
     scores = _scored(ledger, given)
     facts = {
@@ -162,6 +163,8 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     root = Path(given["images"])
     if given["images"] == "scenes":
         root = _drawn(folder / "scenes")
+    classifier = answers.classifier(model, "jaxattr bench audit")
+    model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
     asked = {name: given[name] for name in ("labels_file", "classes", "exclude")}
     dataset = index(root, labels, **asked)

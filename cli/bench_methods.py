@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import methods_text, options, output
+from jaxattr.cli import answers, methods_text, options, output
 from jaxattr.cli.explain import METHODS
 from jaxattr.cli.records import model_name
 
@@ -124,6 +124,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
     options.prepare_jax(choice.dtype)
 
     loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
+    answers.classifier(loaded, "jaxattr bench methods")
     result = _run(loaded, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")
@@ -154,6 +155,8 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
         masks = masks or root.parent / "masks"
     if masks and not masks.is_dir():
         raise click.BadParameter(f"no such folder: {masks}.", param_hint="--masks")
+    classifier = answers.classifier(model, "jaxattr bench methods")
+    model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     dataset = _index(model, root, given)
     chosen, measured = _named(given, masks is not None)
     untrained = chosen if not given["untrained"] else given["untrained"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import options, output, perturbation_text
+from jaxattr.cli import answers, options, output, perturbation_text
 from jaxattr.cli.explain import METHODS
 from jaxattr.cli.records import model_name
 
@@ -143,6 +143,7 @@ def perturbation(choice: options.Choice, **given: Any) -> None:
 
     chosen = _protocol(given)
     loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
+    answers.classifier(loaded, "jaxattr bench perturbation")
     result, guide = _run(loaded, chosen, given)
     for file, reason in result.skipped[:5]:
         options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")
@@ -178,6 +179,8 @@ def _run(model: Model, chosen: Protocol, given: dict[str, Any]) -> tuple[Result,
     root = Path(given["images"])
     if given["images"] == "scenes":
         root = _drawn(folder / "scenes", seed)
+    classifier = answers.classifier(model, "jaxattr bench perturbation")
+    model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     everything = _index(model, root, chosen, given, None)
     dataset = everything
     if given["limit"] and given["limit"] < len(everything.files):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxattr.cli import explaining, targets
+from jaxattr.cli import answers, explaining, targets
 from jaxattr.cli.waiting import interruptible
 
 if TYPE_CHECKING:
@@ -25,14 +25,19 @@ class Case(NamedTuple):
 
     photo: Photo
     logits: np.ndarray
-    probability: float
+    probability: float | None
+    """`None` for a regression, whose logit is the value."""
     asked: targets.Asked
 
     def title(self, table: LabelTable) -> str:
-        """The photo's name, the class with its probability, and the class it is set against."""
+        """The photo's name, the class with its probability, and the class it is set against.
+
+        Of a regression, the output with its value.
+        """
         target, against = self.asked
+        number = self.logits[target] if self.probability is None else self.probability
         other = "" if against is None else f" against {table.short(against)}"
-        return f"{self.photo.path.name}: {table.short(target)} ({self.probability:.2f}){other}"
+        return f"{self.photo.path.name}: {table.short(target)} ({number:.2f}){other}"
 
 
 class Answer(NamedTuple):
@@ -63,9 +68,10 @@ def cases(
     for photos in explaining.chunks(model, paths, 1, bad):
         (photo,) = photos
         logits = np.asarray(forward(model, photo.array[None]))[0].astype(np.float64)
-        probabilities = explaining.softmax(logits)
+        chances = answers.probabilities(model, logits)
         for asked in targets.ask(question, logits):
-            found.append(Case(photo, logits, float(probabilities[asked.target]), asked))
+            chance = None if chances is None else float(chances[asked.target])
+            found.append(Case(photo, logits, chance, asked))
     return found
 
 

@@ -139,6 +139,7 @@ def explain(
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},
         together=together,
     )
+    guides.check_head(loaded, guide, source)
     bad: list[Exception] = []
     from jaxattr.cli import guided
     from jaxattr.cli.details import with_typical

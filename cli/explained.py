@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import conserved, output, targets
+from jaxattr.cli import answers, conserved, output, targets
 from jaxattr.cli.records import Explained, Run, model_name
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640
 
 
 def answer(run: Run, one: Explained) -> str:
-    """The five most probable classes, and the asked ones beyond them, as a table."""
+    """The five most probable classes, and the asked ones beyond them, as a table.
+
+    Of a regression the outputs of the largest values, without a probability.
+    """
     order = [int(index) for index in (-one.logits).argsort(kind="stable")]
     rank = {index: place for place, index in enumerate(order, 1)}
     shown = sorted({*order[:5], *(pair.target for pair in one.asked)}, key=lambda i: rank[i])
@@ -60,12 +63,14 @@ def answer(run: Run, one: Explained) -> str:
             run.table.short(index),
             str(index),
             run.table.wnid(index) or "-",
-            f"{one.probabilities[index]:.4f}",
+            *([] if one.probabilities is None else [f"{one.probabilities[index]:.4f}"]),
             f"{one.logits[index]:.3f}",
         )
         for index in shown
     ]
     header = ("  rank", "class", "index", "wnid", "probability", "logit")
+    if one.probabilities is None:
+        header = ("  rank", "output", "index", "wnid", "value")
     if not any(run.table.wnid(index) for index in shown):
         header, rows = header[:3] + header[4:], [row[:3] + row[4:] for row in rows]
     lines = [str(one.photo.path), output.table(header, rows, left=3)]
@@ -165,12 +170,12 @@ def panel(run: Run, one: Explained, index: int) -> Panel:
 
     target, against = one.asked[index]
     name, title = run.table.short(target), run.table.short(target)
-    detail = f"p {one.probabilities[target]:.3f} · logit {one.logits[target]:.2f}"
+    detail = answers.said(one.probabilities, one.logits, target)
     negative = f"against {name}"
     if against is not None:
         other = run.table.short(against)
         title, negative = f"{name} against {other}", f"for {other}"
-        detail += f"  against  p {one.probabilities[against]:.3f} · logit {one.logits[against]:.2f}"
+        detail += f"  against  {answers.said(one.probabilities, one.logits, against)}"
     positive = f"for {name}"
     method = METHODS[run.method]
     if not method.signed:
@@ -183,17 +188,22 @@ def panel(run: Run, one: Explained, index: int) -> Panel:
 def words(run: Run, one: Explained) -> dict[str, str]:
     """The title of the photo and the footer of the figure."""
     best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
-    most = ", ".join(f"{run.table.short(i)} {one.probabilities[i]:.2f}" for i in best)
+    numbers = one.logits if one.probabilities is None else one.probabilities
+    most = ", ".join(f"{run.table.short(i)} {numbers[i]:.2f}" for i in best)
+    known = "largest values" if one.probabilities is None else "most probable"
     parts = [model_name(run.model), f"method {run.method}", f"loss {run.question.loss}"]
     return {
         "title": one.photo.path.name,
-        "detail": f"most probable: {most}",
+        "detail": f"{known}: {most}",
         "footer": "  ·  ".join(filter(None, parts)),
     }
 
 
 def _content(run: Run, one: Explained) -> dict[str, Any]:
-    """All numbers of one photo, as they go into JSON and npz files; no other class is -1."""
+    """All numbers of one photo, as they go into JSON and npz files; no other class is -1.
+
+    `problem` says what the logits are; those of a regression have no `probabilities`.
+    """
     import numpy as np
 
     content: dict[str, Any] = {
@@ -207,6 +217,8 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
         ),
         "maps": one.maps.astype(np.float32) if one.maps.dtype.itemsize < 4 else one.maps,
         "logits": one.logits,
+        "problem": run.model.config.problem,
+        **({} if one.probabilities is None else {"probabilities": one.probabilities}),
         "labels": [run.table.short(index) for index in range(len(one.logits))],
     }
     if one.guided:

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import options, output, targets
+from jaxattr.cli import answers, options, output, targets
 from jaxattr.cli.explained import visible
 from jaxattr.cli.main import Failure
 from jaxattr.cli.records import Explained, Photo, Run
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jaxattr.types import Model, Preprocessing
 
 _TOGETHER = 16
@@ -59,7 +57,8 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
                 classes[:, index, place] = first, second or 0
         results = np.asarray(maps(run.model, arrays, *classes))
         for photo, one, pairs, found in zip(photos, logits, asked, results, strict=False):
-            yield Explained(photo, one, softmax(one), pairs, found[: len(pairs)])
+            chances = answers.probabilities(run.model, one)
+            yield Explained(photo, one, chances, pairs, found[: len(pairs)])
 
 
 def classify(model: Model, images: Any) -> Any:
@@ -102,14 +101,6 @@ def read(preprocessing: Preprocessing, item: tuple[str, Path]) -> Photo:
     except ImageError as error:
         raise ImageError(f"{images.printable(path)}: {error}") from None
     return Photo(name, path, array, visible(image, preprocessing))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """The probabilities of one image's logits."""
-    import numpy as np
-
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
 
 
 def finish(bad: list[Exception], count: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import explaining, options, targets
+from jaxattr.cli import answers, explaining, options, targets
 from jaxattr.cli.explained import panel, words
 from jaxattr.cli.records import Beside, Explained, Photo, Run
 
@@ -41,7 +41,8 @@ def explained(
             targets.Asked(one, _common(beside)) for one, beside in zip(asked, found, strict=True)
         ]
         means = np.stack([beside.result.mean for beside in found])
-        yield Explained(photo, logits, explaining.softmax(logits), pairs, means, tuple(found))
+        chances = answers.probabilities(run.model, logits)
+        yield Explained(photo, logits, chances, pairs, means, tuple(found))
 
 
 def _asked(run: Run, chosen: Guides, photo: Photo, logits: np.ndarray) -> list[int]:

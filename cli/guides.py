@@ -78,6 +78,20 @@ def check(
         raise click.UsageError("--guide-images is for --guide and --details; add one of them.")
 
 
+def check_head(model: Model, guide: str | None, source: str | None) -> None:
+    """Raise a usage error for guides of a model whose images have not one class each."""
+    from jaxattr import heads
+
+    if heads.link(model.config) == "softmax" or (guide is None and source is None):
+        return
+    option = "--guide" if guide is not None else "--guide-images"
+    raise click.UsageError(
+        f"{option} chooses images by the one class that the model gives each, and this model's "
+        f"outputs are not classes that exclude each other ({model.config.problem}, "
+        f"{model.config.classes} outputs); leave it out."
+    )
+
+
 class Source(NamedTuple):
     """Where images of known classes come from: a labelled folder, or the drawn scenes."""
 

@@ -16,7 +16,7 @@ from jaxattr.cli.main import Failure
 
 if TYPE_CHECKING:
     from jaxattr.audit.dataset import Dataset
-    from jaxattr.types import Model
+    from jaxattr.types import Model, ViTConfig
 
 DEFAULT_MODEL = "scenes"
 
@@ -324,9 +324,18 @@ def describe_model(model: Model) -> str:
         steps.append(f"{name} {' '.join(f'{value:.4g}' for value in values)}")
     return (
         f"Model {model.name}: {c.layers} layers, {c.heads} heads, input {c.image_size[0]} x "
-        f"{c.image_size[1]}, patches {c.patch_size[0]} x {c.patch_size[1]}, {c.classes} classes, "
+        f"{c.image_size[1]}, patches {c.patch_size[0]} x {c.patch_size[1]}, {_outputs(c)}, "
         f"{c.dtype}\nPreprocessing: {', '.join(steps)}"
     )
+
+
+def _outputs(config: ViTConfig) -> str:
+    """How many outputs there are, and what they are."""
+    if config.problem == "single_label":
+        return f"{config.classes} classes" if config.classes > 1 else "1 class (there or not)"
+    words = {"multi_label": "label (there or not)", "regression": "value (regression)"}
+    one = words[config.problem]
+    return f"1 {one}" if config.classes == 1 else f"{config.classes} {one.replace(' ', 's ', 1)}"
 
 
 def prepare_jax(dtype: str = "float32") -> None:

@@ -62,7 +62,8 @@ class Explained(NamedTuple):
 
     photo: Photo
     logits: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
+    """By the head's own function; `None` for a regression, whose logits are values."""
     asked: list[targets.Asked]
     maps: np.ndarray
     guided: tuple[Beside, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import options, output
+from jaxattr.cli import answers, options, output
 from jaxattr.cli.main import Interrupted
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def rewrite(
     loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     photo = rewriting.read(image, inside, outside, loaded.preprocessing.max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
-    new = table.resolve(to)
+    loaded, new = answers.one_label(loaded, table, to, quiet=quiet)
+    table = LabelTable(loaded.labels, loaded.config.classes)
     task = rewriting.prepare(loaded, photo, new, loss, numbers)
     if task.old == task.new:
         raise click.UsageError(

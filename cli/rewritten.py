@@ -121,11 +121,15 @@ class Written:
 
     @cached_property
     def _before(self) -> np.ndarray:
-        return _softmax(self.before)
+        from jaxattr.heads import probabilities
+
+        return probabilities(self.model.config, self.before)
 
     @cached_property
     def _after(self) -> np.ndarray:
-        return _softmax(self.after)
+        from jaxattr.heads import probabilities
+
+        return probabilities(self.model.config, self.after)
 
     def _comparison(self, format: str) -> bytes:
         if format == "json":
@@ -215,10 +219,3 @@ def as_png(photo: Photo, pixels: np.ndarray, model: Model) -> bytes:
     file = io.BytesIO()
     canvas.save(file, "PNG")
     return file.getvalue()
-
-
-def _softmax(values: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    powers = np.exp(values - values.max())
-    return powers / powers.sum()

@@ -56,6 +56,12 @@ def question(
 
     `guided`: each target is set against a guide's class, which is not known yet.
     """
+    most = table.classes or len(table.labels)
+    if most == 1 and against is not None:
+        raise click.UsageError(
+            f"this model has one output, {table.short(0)}, so nothing can be set against it; "
+            "leave out --against: what speaks against it is the negative part of its map."
+        )
     paired = guided or bool(details)
     if loss is None:
         loss = "difference" if against is not None or paired else "logit"
@@ -77,7 +83,6 @@ def question(
         raise click.UsageError(
             f"--target and --against are the same class, {table.short(other)}; choose another."
         )
-    most = table.classes or len(table.labels)
     top, named = min(max(tops, default=0), most), list(dict.fromkeys(named))
     if details and max(details, 2) > most:
         raise click.UsageError(f"--details {details} is more than the model's {most} classes.")

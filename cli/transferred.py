@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxattr.cli import output
+from jaxattr.cli import answers, output
 from jaxattr.cli.records import model_name
 
 if TYPE_CHECKING:
@@ -44,13 +44,6 @@ class Seen(NamedTuple):
     """The classes whose maps the film shows."""
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def table_of(film: Film) -> str:
     """At most eleven frames: the logits of the shown classes, what is first, how far it moved."""
     import numpy as np
@@ -78,7 +71,7 @@ def files(
     for format in dict.fromkeys(formats):
         path = stem.with_name(f"{stem.name}.{format}")
         if format == "csv":
-            yield path, _csv(seen)
+            yield path, _csv(seen, model)
         elif format in ("gif", "webp"):
             yield path, strips.animation(seen.film, format)  # type: ignore[arg-type]
         else:
@@ -87,8 +80,11 @@ def files(
             yield path, figures.encode(strip, format)
 
 
-def _csv(seen: Seen) -> bytes:
-    """A row per frame and shown class; `positive` and `negative` are sums over the raw map."""
+def _csv(seen: Seen, model: Model) -> bytes:
+    """A row per frame and shown class; `positive` and `negative` are sums over the raw map.
+
+    Of a regression, which has no probabilities, that column is empty.
+    """
     import numpy as np
 
     film, logits, moved = seen.film, seen.logits, seen.moved
@@ -97,21 +93,25 @@ def _csv(seen: Seen) -> bytes:
     layers = [f"moved_layer_{layer}" for layer in range(moved.shape[1])]
     head = ["step", "first", "index", "class", "logit", "probability", "positive", "negative"]
     writer.writerow([*head, "moved", *layers])
-    probabilities = _probabilities(logits)
+    probabilities = answers.probabilities(model, logits.astype(np.float64))
     for frame, step in enumerate(film.steps):
         for row, index in enumerate(seen.shown):
             one = film.maps[frame, row].astype(np.float64)
             numbers = [
                 logits[frame, index],
-                probabilities[frame, index],
+                None if probabilities is None else probabilities[frame, index],
                 np.maximum(one, 0).sum(),
                 np.maximum(-one, 0).sum(),
                 film.moved[frame],
                 *moved[frame],
             ]
             texts = [film.first[frame], index, film.names[row]]
-            writer.writerow([step, *texts, *(f"{number:.7g}" for number in numbers)])
+            writer.writerow([step, *texts, *map(_digits, numbers)])
     return file.getvalue().encode()
+
+
+def _digits(number: Any) -> str:
+    return "" if number is None else f"{number:.7g}"
 
 
 def _words(asked: Asked, model: Model) -> tuple[str, str]:

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattr import images, losses, metrics, models, scenes
+from jaxattr.attention_rollout import rollout, with_residual
 from jaxattr.bench import explanations, trials
 from jaxattr.bench.figure import draw
 from jaxattr.cli.scores import text
 from jaxattr.figures import encode
 from jaxattr.gradients import over_images, readout, to_map, walk_back
 from jaxattr.methods import METHODS
-from jaxattr.rollout import rollout, with_residual
 from jaxattr.types import Taps
 
 PAGE = Path(__file__).with_name("bench-explanations.md")

@@ -4,6 +4,7 @@ from . import distances as distances
 from . import gradients as gradients
 from . import guidance as guidance
 from . import guides as guides
+from . import heads as heads
 from . import images as images
 from . import labels as labels
 from . import losses as losses
@@ -11,6 +12,8 @@ from . import methods as methods
 from . import rewrite as rewrite
 from . import scenes as scenes
 from . import transfer as transfer
+from .attention_rollout import corrected as corrected
+from .attention_rollout import rollout as rollout
 from .errors import CheckpointError as CheckpointError
 from .errors import DatasetError as DatasetError
 from .errors import ImageError as ImageError
@@ -19,10 +22,9 @@ from .errors import LabelError as LabelError
 from .errors import LedgerError as LedgerError
 from .gradients import attention_gradients as attention_gradients
 from .gradients import over_images as over_images
+from .heads import probabilities as probabilities
 from .methods import METHODS as METHODS
 from .models import load as load
-from .rollout import corrected as corrected
-from .rollout import rollout as rollout
 from .types import Method as Method
 from .types import Model as Model
 from .types import Preprocessing as Preprocessing

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -52,9 +51,11 @@ def details(
     and the ratio guide only where `losses.is_guiding(logits, first, second)`.
 
     Raises:
-        JaxattrError: fewer than two classes.
+        JaxattrError: fewer than two classes, or one that the model has not (where `classes` is
+            traced, the maps of such a class are NaN).
     """
-    classes = jnp.asarray(classes, jnp.int32)
+    classes = losses.class_index(classes)
+    losses.check_classes(classes, model.config.classes)
     one, other = ordered_pairs(classes.shape[0])
     first, second = classes[one], classes[other]
     maps = jax.vmap(lambda a, b: method(model, image, loss(a, b)))(first, second)

@@ -92,10 +92,11 @@ def walk_back(
     rows of its gradient are zero.
 
     Raises:
-        ValueError: the image's shape, or `start_layer`, does not fit the model.
+        ImageError: as `forward`.
+        ValueError: `start_layer` does not fit the model.
     """
     c = model.config
-    check_image(c, image)
+    check_image(model, image)
     check_start_layer(c, start_layer)
     x = apply(model, ViT.embed, image)
     backward, attentions = [], []

@@ -150,7 +150,19 @@ def guided(
     Each guide is stitched to the image, and `loss(target, class of the guide)` is explained on
     that canvas; `loss=lambda target, _: losses.target_logit(target)` is the paper's Fig. 8. All
     guides are one `over_images`; compiled once for any image, guides and classes.
+
+    Raises:
+        JaxattrError: a class that the model has not, where it is not traced (there: NaN), not one
+            class for each guide, or sizes that differ.
     """
+    for name, indices in (("target", target), ("against", against)):
+        index = losses.class_index(indices, what=name)
+        losses.check_classes(index, model.config.classes, what=name)
+    if jnp.shape(against) != (len(guides),):
+        raise JaxattrError(
+            f"guided: {len(guides)} guides, and classes of shape {jnp.shape(against)}; give one "
+            "class for each guide"
+        )
 
     def one(guide: Array, other: Array) -> tuple[Array, Array]:
         canvas = stitch(image, guide, layout=layout)

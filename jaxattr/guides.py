@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int32, UInt8
 
 from jaxattr import scenes
 from jaxattr.errors import JaxattrError
+from jaxattr.heads import check_classifier
 from jaxattr.types import Model
 
 TOP = 5
@@ -38,7 +39,11 @@ def similarity(model: Model) -> Float64[np.ndarray, "class class"]:
 
     The mean row, which no decision depends on, is subtracted first. Drawn twins, which differ in
     one part only, count as 1 whatever the head says.
+
+    Raises:
+        JaxattrError: the model does not give each image one class.
     """
+    check_classifier(model, "choosing guides by their class")
     names = ("head", "head_distilled") if "head_distilled" in model.parameters else ("head",)
     kernels = [np.asarray(model.parameters[name]["kernel"], np.float64) for name in names]
     rows = np.sum(kernels, axis=0).T

@@ -3,6 +3,13 @@
 Because indices are leaves, a batch of images with different classes is one `vmap`, several losses
 for one image are a `vmap` over the loss, and no class needs a compilation of its own. Any other
 callable of the logits works as well.
+
+A class that the model has not is never another one's: a concrete index out of range is a
+`LabelError` where the loss meets the logits, at trace time at the latest; a traced index, as of a
+loss that is an argument of a jitted function, gives NaN, and so does the map. Negative indices are
+out of range. What a loss means depends on the head (`jaxattr.heads`): differences of logits are
+log-odds of two classes under a softmax; under sigmoids they compare two independent answers, and
+in a regression two values.
 """
 
 from __future__ import annotations
@@ -11,47 +18,148 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
+from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.types import Logits, Loss
 
 
-def _index(class_: Any) -> Array:
-    return jnp.asarray(class_, jnp.int32)
+def class_index(class_: Any, *, what: str = "class index") -> Any:
+    """A class index, or an array of them, as int32; concrete ones stay NumPy's.
+
+    Raises:
+        LabelError: no whole number: a text, a truth value, or a fraction.
+    """
+    if isinstance(class_, jax.Array):
+        found: Any = class_
+    else:
+        found = class_ if isinstance(class_, np.ndarray | np.generic) else _as_array(class_, what)
+    if not jnp.issubdtype(found.dtype, jnp.integer):
+        raise LabelError(
+            f"{what} {_short(class_)} is of type {found.dtype}; give a whole number, which "
+            f"LabelTable.resolve finds for a label."
+        )
+    return found.astype(np.int32)
 
 
-def _target_logit(class_: Array, logits: Logits) -> Array:
-    return logits[class_]
+def check_classes(indices: Any, classes: int, *, what: str = "class index") -> None:
+    """Raise `LabelError` where a concrete index is not one of `classes`; traced ones pass."""
+    if isinstance(indices, Tracer):
+        return
+    values = np.atleast_1d(np.asarray(indices))
+    wrong = values[(values < 0) | (values >= classes)]
+    if wrong.size:
+        raise LabelError(
+            f"{what} {wrong.flat[0]} is not one of the model's {classes} outputs; give 0 to "
+            f"{classes - 1}."
+        )
 
 
-def _difference(first: Array, second: Array, logits: Logits) -> Array:
-    return logits[first] - logits[second]
+def check_loss(loss: Loss | None, classes: int) -> None:
+    """Raise `LabelError` where a loss of this module names a class that is not there.
+
+    For losses with a leading axis, whose indices a `vmap` hides; other callables pass.
+    """
+    if isinstance(loss, Partial) and loss.func in _OF_CLASSES:
+        for indices in jax.tree.leaves(loss):
+            check_classes(indices, classes)
 
 
-def _relative_difference(first: Array, second: Array, logits: Logits) -> Array:
-    return (logits[first] - logits[second]) / logits[first]
+def pick(values: Float[Array, "*batch class"], class_: Any) -> Float[Array, "*batch"]:
+    """The values of one class: `values[..., class_]`, but never another class's.
+
+    A concrete index that is out of range is an error; a traced one, as under `jit` and `vmap`,
+    gives NaN, in the value and in its gradient.
+
+    Raises:
+        LabelError: no whole number, or out of range.
+    """
+    index = class_index(class_)
+    classes = values.shape[-1]
+    check_classes(index, classes)
+    if not isinstance(index, Tracer):
+        return values[..., jnp.asarray(index)]
+    inside = (index >= 0) & (index < classes)
+    # A product, not a choice: the gradient of a `where` would be zero, not NaN.
+    factor = jnp.where(inside, jnp.ones((), values.dtype), jnp.asarray(jnp.nan, values.dtype))
+    return values[..., jnp.clip(index, 0, classes - 1)] * factor
 
 
-def _ratio(first: Array, second: Array, logits: Logits) -> Array:
-    return logits[first] / logits[second]
+def _as_array(class_: Any, what: str) -> Any:
+    try:
+        return np.asarray(class_)
+    except (TypeError, ValueError):
+        raise LabelError(f"{what} {_short(class_)} is no number; give a whole number.") from None
 
 
-def _against_rest(class_: Array, logits: Logits) -> Array:
-    return (logits[class_] * logits.shape[0] - logits.sum()) / (logits.shape[0] - 1)
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def _log_probability(class_: Array, logits: Logits) -> Array:
-    return jax.nn.log_softmax(logits)[class_]
+def _target_logit(class_: Any, logits: Logits) -> Array:
+    return pick(logits, class_)
 
 
-def _weighted(weights: Array, logits: Logits) -> Array:
-    return weights.astype(logits.dtype) @ logits
+def _difference(first: Any, second: Any, logits: Logits) -> Array:
+    return pick(logits, first) - pick(logits, second)
+
+
+def _relative_difference(first: Any, second: Any, logits: Logits) -> Array:
+    return (pick(logits, first) - pick(logits, second)) / pick(logits, first)
+
+
+def _ratio(first: Any, second: Any, logits: Logits) -> Array:
+    return pick(logits, first) / pick(logits, second)
+
+
+def _against_rest(class_: Any, logits: Logits) -> Array:
+    _several(logits, "against_rest", "target_logit")
+    return (pick(logits, class_) * logits.shape[0] - logits.sum()) / (logits.shape[0] - 1)
+
+
+def _log_probability(class_: Any, logits: Logits) -> Array:
+    _several(logits, "log_probability", "log_sigmoid")
+    return pick(jax.nn.log_softmax(logits), class_)
+
+
+def _log_sigmoid(class_: Any, logits: Logits) -> Array:
+    return jax.nn.log_sigmoid(pick(logits, class_))
+
+
+def _weighted(weights: Any, logits: Logits) -> Array:
+    if weights.shape != logits.shape:
+        raise LabelError(
+            f"weighted: weights of shape {weights.shape} for {logits.shape[0]} logits; give one "
+            f"weight for each, and `vmap` over many sets of them."
+        )
+    return jnp.asarray(weights, logits.dtype) @ logits
+
+
+def _several(logits: Logits, name: str, instead: str) -> None:
+    if logits.shape[0] < 2:
+        raise JaxattrError(
+            f"{name}: the model has one output, so there is no other class; use {instead}."
+        )
+
+
+_OF_CLASSES = (
+    _target_logit,
+    _difference,
+    _relative_difference,
+    _ratio,
+    _against_rest,
+    _log_probability,
+    _log_sigmoid,
+)
 
 
 def target_logit(class_: Any) -> Loss:
     """The logit of one class: `l_target` (paper, Eq. 7)."""
-    return Partial(_target_logit, _index(class_))
+    return Partial(_target_logit, class_index(class_))
 
 
 def difference(first: Any, second: Any) -> Loss:
@@ -59,7 +167,7 @@ def difference(first: Any, second: Any) -> Loss:
 
     The default for guidance, because it guides whatever the logits' signs are.
     """
-    return Partial(_difference, _index(first), _index(second))
+    return Partial(_difference, class_index(first), class_index(second))
 
 
 def relative_difference(first: Any, second: Any) -> Loss:
@@ -67,25 +175,33 @@ def relative_difference(first: Any, second: Any) -> Loss:
 
     Inverts when both logits are negative and explodes near `l_first = 0`: see `is_guiding`.
     """
-    return Partial(_relative_difference, _index(first), _index(second))
+    return Partial(_relative_difference, class_index(first), class_index(second))
 
 
 def ratio(first: Any, second: Any) -> Loss:
     """`l_first / l_second` (paper, section 4.4); inverts and explodes as Eq. 8 does."""
-    return Partial(_ratio, _index(first), _index(second))
+    return Partial(_ratio, class_index(first), class_index(second))
 
 
 def against_rest(class_: Any) -> Loss:
     """One logit minus the mean of all others: `l_c - mean_{j != c} l_j`."""
-    return Partial(_against_rest, _index(class_))
+    return Partial(_against_rest, class_index(class_))
 
 
 def log_probability(class_: Any) -> Loss:
-    """The log-softmax of one class: `l_c - log sum_j exp l_j`."""
-    return Partial(_log_probability, _index(class_))
+    """The log-softmax of one class: `l_c - log sum_j exp l_j`, of a single-label head.
+
+    For heads of one logit, and of many labels, see `log_sigmoid`.
+    """
+    return Partial(_log_probability, class_index(class_))
 
 
-def weighted(weights: Float[Array, "... class"]) -> Loss:
+def log_sigmoid(class_: Any) -> Loss:
+    """The log-probability of one output of a sigmoid head, `log σ(l_c)`: one logit, multi-label."""
+    return Partial(_log_sigmoid, class_index(class_))
+
+
+def weighted(weights: Float[Array, "... class"] | Float[np.ndarray, "... class"]) -> Loss:
     """Any linear loss, `w . l`: the general form of `target_logit` and `difference`."""
     return Partial(_weighted, jnp.asarray(weights))
 
@@ -99,4 +215,4 @@ def is_guiding(
     both guide from first to second only where both logits are positive. With opposite signs they
     push the two logits the same way; with two negative ones red and blue are exchanged.
     """
-    return (logits[..., _index(first)] > 0) & (logits[..., _index(second)] > 0)
+    return (pick(logits, first) > 0) & (pick(logits, second) > 0)

@@ -11,16 +11,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxattr import heads
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Logits, Loss, Map, Model, ViTConfig
 from jaxattr.vit import ViT, apply, apply_block, read_queries
 
 
-def score(loss: Loss, probabilities: bool) -> Loss:
-    """The loss of the logits, or of the softmax probabilities in their place."""
-    if not probabilities:
+def score(config: ViTConfig, loss: Loss, probabilities: bool) -> Loss:
+    """The loss of the logits, or of the head's probabilities in their place where it has any."""
+    if not probabilities or heads.link(config) is None:
         return loss
-    return lambda logits: loss(jax.nn.softmax(logits))
+    return lambda logits: loss(heads.probabilities(config, logits))
 
 
 def over_masks(

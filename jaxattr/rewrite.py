@@ -19,6 +19,9 @@ from jax import Array, lax
 from jax.tree_util import Partial
 from jaxtyping import Bool, Float, Int32, UInt8
 
+from jaxattr.errors import ImageError
+from jaxattr.heads import check_classifier
+from jaxattr.losses import check_classes, check_loss, class_index, pick
 from jaxattr.types import Image, Logits, Loss, Model, Preprocessing
 from jaxattr.vit import predict
 
@@ -109,6 +112,9 @@ def rewrite(
             `lead_of_others(to)`.
         steps: at most so many updates.
         optimizer: any of optax; its parameters are changes in grey levels.
+
+    Raises:
+        JaxattrError: see `pose` and `advance`.
     """
     problem = pose(pixels, to, loss, limits)
     return result(problem, advance(model, problem, start(problem, optimizer), steps, optimizer))
@@ -116,7 +122,7 @@ def rewrite(
 
 def lead_of_others(to: Any) -> Loss:
     """The largest logit of another class minus that of `to` (Carlini and Wagner 2017)."""
-    return Partial(_lead_of_others, jnp.asarray(to, jnp.int32))
+    return Partial(_lead_of_others, class_index(to))
 
 
 def pose(
@@ -125,10 +131,19 @@ def pose(
     loss: Loss | None = None,
     limits: Limits = Limits(),  # noqa: B008
 ) -> Problem:
-    """The problem that `start` and `advance` work on."""
+    """The problem that `start` and `advance` work on.
+
+    Raises:
+        JaxattrError: the pixels are not 8-bit, or the class is no whole number.
+    """
+    if pixels.dtype != jnp.uint8:
+        raise ImageError(
+            f"rewrite: the pixels are of type {pixels.dtype}, wanted uint8 grey levels of the "
+            "model's input size, as jaxattr.images.fit gives them."
+        )
     mask = None if limits.mask is None else jnp.asarray(limits.mask, bool)
     linf, l2, variation, margin = (jnp.asarray(one, jnp.float32) for one in limits[:4])
-    target = jnp.asarray(to, jnp.int32)
+    target = class_index(to)
     return Problem(
         jnp.asarray(pixels),
         target,
@@ -152,7 +167,16 @@ def advance(
     until: Any,
     optimizer: optax.GradientTransformation = OPTIMIZER,
 ) -> State:
-    """Go on to step `until`, or to the margin asked for if that comes first."""
+    """Go on to step `until`, or to the margin asked for if that comes first.
+
+    Raises:
+        JaxattrError: the model does not give an image one class (a head of one logit, or one label
+            of many, is two classes by `heads.two_classes`); or a class that it has not (where it is
+            traced, the margin stays at minus infinity).
+    """
+    check_classifier(model, "rewrite")
+    check_classes(problem.to, model.config.classes, what="rewrite: to")
+    check_loss(problem.loss, model.config.classes)
     pixels, limits = problem.pixels.astype(jnp.float32), problem.limits
 
     def objective(change: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -217,9 +241,9 @@ def to_input(pixels: Float[Array, "height width channel"], preprocessing: Prepro
     return (ordered * preprocessing.rescale - mean) / std
 
 
-def _lead_of_others(to: Array, logits: Logits) -> Array:
+def _lead_of_others(to: Any, logits: Logits) -> Array:
     others = jnp.where(jnp.arange(logits.shape[0]) == to, -jnp.inf, logits)
-    return others.max() - logits[to]
+    return others.max() - pick(logits, to)
 
 
 def _rounded(change: Change, l2: Any) -> Change:

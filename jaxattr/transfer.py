@@ -17,10 +17,11 @@ from jax import Array, lax
 from jax.core import Tracer
 from jaxtyping import Float, Int, Int32
 
+from jaxattr.attention_rollout import CORRECTIONS, mean_product
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import readout, to_map
+from jaxattr.losses import check_loss
 from jaxattr.nonlinear import at_least_float32, softmax
-from jaxattr.rollout import CORRECTIONS, mean_product
 from jaxattr.types import Image, Loss, Model, Taps, ViTConfig
 from jaxattr.vit import forward
 
@@ -81,9 +82,12 @@ def transfer(
         method: a key of `MAPS`.
 
     Raises:
-        JaxattrError: an unknown method or kind of parameters, or steps that decrease.
+        JaxattrError: an unknown method or kind of parameters, steps that decrease, or a class that
+            the model has not (of traced losses: NaN).
     """
     _check(steps, parameters, method)
+    for one in (loss, explain):
+        check_loss(one, model.config.classes)
     numbers = jnp.asarray(steps, jnp.int32)
     shown = jax.tree.map(lambda leaf: leaf[None], loss) if explain is None else explain
     start, first = _start(model, image, parameters)

@@ -14,13 +14,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array, lax
-from jaxtyping import Float, PRNGKeyArray
+from jax.core import Tracer
+from jaxtyping import PRNGKeyArray
 
 from jaxattr import nonlinear
+from jaxattr.errors import ImageError, JaxattrError
 from jaxattr.nonlinear import ACTIVATIONS, at_least_float32
-from jaxattr.types import Image, Logits, Model, Rules, Taps, ViTConfig
+from jaxattr.types import Image, Logits, Model, Preprocessing, Rules, Taps, ViTConfig
 
 
 class Dense(nn.Module):
@@ -84,16 +87,23 @@ class Block(nn.Module):
 
     def __call__(self, x: Array, add: Taps, replace: Taps) -> tuple[Array, Taps]:
         taps: dict[str, Array] = {}
+        queries = x.shape[0] if self.queries is None else self.queries
+        shapes = _tap_shapes(self.config, x.shape[0], queries)
 
         def tap(site: str, compute: Callable[[], Array]) -> Array:
             replaced, added = getattr(replace, site), getattr(add, site)
+            for given in (replaced, added):
+                if given is not None and given.shape != getattr(shapes, site):
+                    raise JaxattrError(
+                        f"taps: {site} has shape {given.shape} in a layer, the model's is "
+                        f"{getattr(shapes, site)}; give the shape that forward returns."
+                    )
             value = compute() if replaced is None else replaced
             taps[site] = value if added is None else value + added
             return taps[site]
 
         split, plus = self.rules.fork or nonlinear.fork, self.rules.residual or operator.add
         skip, x = split(tap("hidden", lambda: x))
-        queries = x.shape[0] if self.queries is None else self.queries
         query, key, value = self._project(self.norm1(x), queries)
         query, key = tap("query", lambda: query), tap("key", lambda: key)
         value = tap("value", lambda: value)
@@ -124,6 +134,14 @@ class Block(nn.Module):
         return (self.rules.softmax or nonlinear.softmax)(
             (self.rules.scores or nonlinear.scores)(query, key)
         )
+
+
+def _tap_shapes(config: ViTConfig, tokens: int, queries: int) -> Taps:
+    """The shape of each tap of one layer."""
+    size = config.hidden_size // config.heads
+    query, key = (config.heads, queries, size), (config.heads, tokens, size)
+    attention = (config.heads, queries, tokens)
+    return Taps(query, key, key, attention, query, (tokens, config.hidden_size))
 
 
 class ViT(nn.Module):
@@ -215,9 +233,11 @@ def forward(
         Logits `[class]` and `Taps`. Taps that nobody reads cost nothing under `jit`.
 
     Raises:
-        ValueError: the image, or a tap, has not the shape that the model's config asks for.
+        ImageError: the image has not the model's shape, is of whole numbers, as raw pixels are, or
+            (outside `jit`, where values can be seen) is not normalised or not finite.
+        JaxattrError: a tap has not the shape that the model's config asks for.
     """
-    check_image(model.config, image)
+    check_image(model, image)
     layers = model.config.layers
     module = ViT(model.config, rules)
     arguments = image, unstack(add, layers), unstack(replace, layers)
@@ -230,7 +250,7 @@ def predict(model: Model, image: Image, *, rules: Rules = Rules()) -> Logits:  #
 
     As `forward` gives them, but without the rows of the last block that nobody reads.
     """
-    check_image(model.config, image)
+    check_image(model, image)
     x = apply(model, ViT.embed, image, rules=rules)
     for layer in range(model.config.layers):
         x, _ = apply_block(model, layer, x, queries=read_queries(model.config, layer), rules=rules)
@@ -283,12 +303,16 @@ def unstack(taps: Taps, layers: int) -> list[Taps]:
 
     By `lax.split`: its transpose is one concatenation, that of indexing is a zero pad a layer.
     """
+    if not isinstance(taps, Taps):
+        raise JaxattrError(
+            f"taps are a {type(taps).__name__}; give jaxattr.Taps, such as Taps(attention=...)."
+        )
     split: dict[str, list[Array | None]] = {}
     for site, value in taps._asdict().items():
         if value is None:
             continue
         if len(value) != layers:
-            raise ValueError(
+            raise JaxattrError(
                 f"taps: {site} has a leading axis of {len(value)}, the model has {layers} "
                 f"layers; stack one entry for each layer."
             )
@@ -299,11 +323,49 @@ def unstack(taps: Taps, layers: int) -> list[Taps]:
     return [Taps(**{site: parts[i] for site, parts in split.items()}) for i in range(layers)]
 
 
-def check_image(config: ViTConfig, image: Float[Array, ...]) -> None:
-    """Raise `ValueError` where the image has not the model's shape."""
+def check_image(model: Model, image: Any) -> None:
+    """Raise `ImageError` where the image is not one that the model's preprocessing could give.
+
+    Shape and type are looked at whenever this is traced; the values only where they are there,
+    outside `jit`: NaN, infinity, and numbers far beyond those of a normalised image are refused.
+    """
+    config = model.config
     wanted = (*config.image_size, config.channels)
-    if image.shape != wanted:
-        raise ValueError(
-            f"image has shape {image.shape}, the model wants {wanted} (height, width, channel); "
-            f"preprocess it with jaxattr.images.preprocess, or use vmap for a batch."
+    if not isinstance(image, jax.Array | np.ndarray):
+        raise ImageError(
+            f"image is a {type(image).__name__}, the model wants an array of shape {wanted} "
+            f"(height, width, channel); make it with jaxattr.images.preprocess."
         )
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ImageError(
+            f"image is of type {image.dtype}, the model wants normalised floating-point numbers; "
+            f"make it with jaxattr.images.preprocess, or jaxattr.images.normalize raw pixels."
+        )
+    if image.shape != wanted:
+        raise ImageError(
+            f"image has shape {image.shape}, the model wants {wanted} (height, width, channel); "
+            f"{_shape_advice(image.shape, wanted)}."
+        )
+    if isinstance(image, Tracer):
+        return
+    highest = float(np.max(np.abs(np.asarray(image, np.float32))))  # NaN where there is one
+    if not highest <= _largest(model.preprocessing):
+        raise ImageError(
+            f"image holds {highest:g}, which no normalised image does; make it with "
+            f"jaxattr.images.preprocess, or jaxattr.images.normalize raw pixels."
+        )
+
+
+def _largest(preprocessing: Preprocessing) -> float:
+    """Eight times what the preprocessing gives at most, and no less than 32."""
+    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    edges = (np.array([[0.0], [255.0]]) * preprocessing.rescale - mean) / std
+    return max(32.0, 8 * float(np.abs(edges).max()))
+
+
+def _shape_advice(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if shape[1:] == wanted:
+        return "this is a batch: use jax.vmap or jaxattr.over_images"
+    if shape == (wanted[2], *wanted[:2]):
+        return "put the channels last"
+    return "preprocess it with jaxattr.images.preprocess, or use jax.vmap for a batch"

@@ -23,10 +23,10 @@ from safetensors import safe_open
 from sharing import QUICK, shared
 
 from jaxattr import losses
+from jaxattr.attention_rollout import CORRECTIONS, corrected, rollout
 from jaxattr.gradients import attention_gradients
 from jaxattr.methods import METHODS
 from jaxattr.models.convert import from_tensors
-from jaxattr.rollout import CORRECTIONS, corrected, rollout
 from jaxattr.types import Model, ViTConfig
 from jaxattr.vit import forward
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxattr import relevance
+from jaxattr.attention_rollout import with_residual
 from jaxattr.flow import max_flows
 from jaxattr.gradients import attention_gradients, readout
 from jaxattr.methods import METHODS
@@ -22,7 +23,6 @@ from jaxattr.methods.rise import _pixels as rise_pixels
 from jaxattr.methods.tis import _kept_scores
 from jaxattr.methods.vit_cx import _activation, _masks
 from jaxattr.methods.vit_cx import _pixels as vit_cx_pixels
-from jaxattr.rollout import with_residual
 from jaxattr.sites import (
     image_gradient,
     in_float64,

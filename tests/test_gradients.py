@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxattr import losses
+from jaxattr.attention_rollout import CORRECTIONS, corrected, rollout
 from jaxattr.gradients import (
     attention_gradients,
     frozen_attention_gradients,
@@ -19,7 +20,6 @@ from jaxattr.gradients import (
     walk_back,
 )
 from jaxattr.methods import METHODS
-from jaxattr.rollout import CORRECTIONS, corrected, rollout
 from jaxattr.types import Taps
 from jaxattr.vit import forward, initialize
 

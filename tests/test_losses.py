@@ -34,7 +34,9 @@ def test_classes_are_leaves() -> None:
 
     assert [float(value(losses.target_logit(c), LOGITS)) for c in range(4)] == LOGITS.tolist()
     assert len(traces) == 1
-    batched = jax.vmap(lambda loss: loss(LOGITS))(losses.difference(jnp.arange(4), jnp.zeros(4)))
+    batched = jax.vmap(lambda loss: loss(LOGITS))(
+        losses.difference(jnp.arange(4), jnp.zeros(4, int))
+    )
     np.testing.assert_array_equal(batched, LOGITS - 2)
 
 

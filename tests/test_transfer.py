@@ -13,10 +13,10 @@ import pytest
 
 import jaxattr
 from jaxattr import losses
+from jaxattr.attention_rollout import corrected, rollout
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import frozen_attention_gradients, to_map
 from jaxattr.methods import METHODS
-from jaxattr.rollout import corrected, rollout
 from jaxattr.transfer import MAPS, frozen_maps, schedule, transfer
 
 FAST = optax.sgd(0.02)

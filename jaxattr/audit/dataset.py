@@ -127,6 +127,16 @@ def index(
     )
 
 
+def class_names(
+    root: str | os.PathLike[str], labels_file: str | os.PathLike[str] | None = None
+) -> tuple[str, ...]:
+    """The names of the classes as folders or tables write them, before any is looked up.
+
+    Raises `DatasetError` as `index`.
+    """
+    return tuple(dict.fromkeys(_rows(Path(root), labels_file).names.values()))
+
+
 def _rows(root: Path, labels_file: str | os.PathLike[str] | None) -> _Rows:
     name = printable(root)
     if not os.path.exists(root):

@@ -11,10 +11,10 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
+from jaxattr.attention_rollout import CORRECTIONS
 from jaxattr.audit.views import views
 from jaxattr.gradients import over_images, readout, to_map, walk_back
 from jaxattr.nonlinear import at_least_float32
-from jaxattr.rollout import CORRECTIONS
 from jaxattr.types import Image, Logits, Map, Model
 from jaxattr.vit import ViT, apply, apply_block, check_image, read_queries
 
@@ -72,7 +72,7 @@ class Glance(NamedTuple):
 
 def glance(model: Model, image: Image, label: Int[Array, ""]) -> Glance:
     """`evidence` without maps: one forward pass, and one a view."""
-    check_image(model.config, image)
+    check_image(model, image)
     logits, feature = _seen(model, image)
     means = _means(model, image, logits, feature)
     return Glance(logits, feature, *means, strongest_rival(logits, label))

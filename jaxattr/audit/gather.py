@@ -18,6 +18,7 @@ from jaxattr.audit.hashing import packed_hash
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
 from jaxattr.audit.views import NAMES
 from jaxattr.errors import ImageError
+from jaxattr.heads import check_classifier
 from jaxattr.types import Model, Preprocessing
 
 Row = dict[str, Any]
@@ -34,9 +35,14 @@ class Decoded(NamedTuple):
 
 
 def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any) -> Receipt:
-    """Say what identifies the run: model, folder, settings; nothing of the machine."""
+    """Say what identifies the run: model, folder, settings; nothing of the machine.
+
+    Raises:
+        JaxattrError: the model does not give each image one class, see `heads.classifier`.
+    """
     from importlib.metadata import version
 
+    check_classifier(model, "comparing labelled images with a model")
     count = len(dataset.files)
     return Receipt(
         format=FORMAT,

@@ -17,6 +17,8 @@ from jaxattr.bench.method_maps import Explainer, Labels, Pictures, Row
 from jaxattr.bench.perturbing import AT_ONCE, generator
 from jaxattr.bench.protocols import TENTHS
 from jaxattr.gradients import over_images
+from jaxattr.heads import probabilities
+from jaxattr.losses import pick
 from jaxattr.metrics import sensitivity as shaking
 from jaxattr.metrics.perturbation import counts, perturb, ranks
 from jaxattr.types import Image, Map, Model
@@ -179,7 +181,7 @@ def _ask(
             chosen = place[:1] if name == "positive" else place[1:]
             taken = counts(place.shape[1], TENTHS)
             logits = perturb(model, image, chosen, taken, "black", chunk_size=chunk)[0]
-            chance = jax.nn.softmax(logits)[:, class_]
+            chance = pick(probabilities(model.config, logits), class_)
             return (chance[1:] + chance[:-1]).sum() / 20
         if name == "deletion":
             return metrics.deletion(model, image, place[0], class_, chunk_size=chunk)

@@ -35,6 +35,7 @@ from jaxattr.bench.perturbation_store import FORMAT, SHARD, Receipt, open_store
 from jaxattr.bench.perturbing import Unmasked
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.gradients import over_images
+from jaxattr.heads import probabilities
 from jaxattr.methods import CHEAP, METHODS
 from jaxattr.types import Model
 from jaxattr.vit import initialize, predict
@@ -275,4 +276,4 @@ def _probabilities(model: Model, pictures: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _classify(model: Model, pictures: jax.Array) -> jax.Array:
-    return over_images(lambda one: jax.nn.softmax(predict(model, one)), pictures)
+    return over_images(lambda one: probabilities(model.config, predict(model, one)), pictures)

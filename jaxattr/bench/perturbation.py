@@ -25,6 +25,7 @@ from jaxattr.bench.protocols import Protocol, steps
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.guidance import Layout, stitch
+from jaxattr.heads import probabilities
 from jaxattr.methods import METHODS
 from jaxattr.types import Model
 from jaxattr.vit import predict
@@ -289,4 +290,4 @@ def _stitch(
 def _probabilities(
     model: Model, pictures: Float[Array, "image height width channel"]
 ) -> Float[Array, "image class"]:
-    return over_images(lambda one: jax.nn.softmax(predict(model, one)), pictures)
+    return over_images(lambda one: probabilities(model.config, predict(model, one)), pictures)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int32
 from jaxattr import heatmap, losses
 from jaxattr.bench.protocols import Protocol, steps
 from jaxattr.gradients import over_images
+from jaxattr.heads import probabilities
 from jaxattr.methods import METHODS
 from jaxattr.metrics.perturbation import ORDERS, perturb, ranks
 from jaxattr.types import Image, Model
@@ -175,7 +176,8 @@ def _explain(
             loss = losses.target_logit(class_)
             return {name: METHODS[name].function(model, image, loss) for name in methods}
 
-        return prediction, jax.nn.softmax(logits)[classes], jax.vmap(maps)(classes)
+        chances = probabilities(model.config, logits)
+        return prediction, chances[classes], jax.vmap(maps)(classes)
 
     return over_images(one, images, labels)
 
@@ -194,6 +196,7 @@ def _mask(
     def one(image: Image, order: Array, asked: Array):
         logits = perturb(model, image, order, counted, fill, chunk_size=chunk)
         top = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        return top, jnp.moveaxis(jax.nn.softmax(logits)[..., asked], -1, 0)
+        chances = probabilities(model.config, logits)[..., asked]
+        return top, jnp.moveaxis(chances, -1, 0)
 
     return over_images(one, images, places, classes)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from jaxattr.attention_rollout import with_residual
 from jaxattr.flow import max_flows
 from jaxattr.gradients import readout, to_map
 from jaxattr.nonlinear import at_least_float32
-from jaxattr.rollout import with_residual
 from jaxattr.types import Image, Loss, Map, Model
 from jaxattr.vit import forward
 

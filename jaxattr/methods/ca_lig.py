@@ -6,8 +6,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxattr.attention_rollout import mean_product
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.rollout import mean_product
 from jaxattr.types import Image, Loss, Map, Model, Taps
 from jaxattr.vit import forward
 

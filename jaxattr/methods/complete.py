@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from jaxattr.attention_rollout import CORRECTIONS
 from jaxattr.gradients import rollout_row, to_map
-from jaxattr.rollout import CORRECTIONS
 from jaxattr.types import Image, Loss, Map, Model
 
 

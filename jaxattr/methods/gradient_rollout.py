@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jaxattr.attention_rollout import discard, divide, mean_product, with_residual
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.rollout import discard, divide, mean_product, with_residual
 from jaxattr.types import Image, Loss, Map, Model
 
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr import relevance
+from jaxattr.attention_rollout import with_residual
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.rollout import with_residual
 from jaxattr.sites import image_gradient, in_float64, per_patch
 from jaxattr.types import Image, Loss, Map, Model
 

@@ -5,8 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxattr.attention_rollout import CORRECTIONS, mean_product
 from jaxattr.gradients import readout, rollout_row, to_map, walk_back
-from jaxattr.rollout import CORRECTIONS, mean_product
 from jaxattr.types import Image, Loss, Map, Model
 
 

@@ -38,14 +38,14 @@ def rise(
         masks: how many, N.
         cells: of the coarse grid, along each side.
         probability: that a cell is kept, p1.
-        probabilities: hand the loss softmax probabilities in place of logits, as published:
-            `target_logit(c)` is then the probability of c.
+        probabilities: hand the loss the head's probabilities in place of logits, as published:
+            `target_logit(c)` is then the probability of c. A regression has none, its logits stay.
         chunk_size: masked images at once.
         grids: the coarse grids themselves, with `shifts`, in place of `key`, `masks` and `cells`;
             `probability` still scales the map.
         shifts: by how many pixels, down and right, each mask is shifted.
     """
-    check_image(model.config, image)
+    check_image(model, image)
     if grids is None or shifts is None:
         if masks < 1 or cells < 1 or not 0 < probability <= 1:
             raise ValueError(
@@ -69,7 +69,7 @@ def _pixels(
 ) -> Float[Array, "height width"]:
     """The sum of the masks, weighted by their scores."""
     grids, shifts = jnp.asarray(grids, image.dtype), jnp.asarray(shifts)
-    measure = score(loss, probabilities)
+    measure = score(model.config, loss, probabilities)
 
     def mask(index: Array) -> Array:
         return _mask(grids[index], shifts[index], model.config.image_size)

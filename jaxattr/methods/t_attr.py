@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr import relevance
+from jaxattr.attention_rollout import divide, with_residual
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.rollout import divide, with_residual
 from jaxattr.sites import in_float64
 from jaxattr.types import Image, Loss, Map, Model
 

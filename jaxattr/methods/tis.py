@@ -43,14 +43,14 @@ def tis(
         tokens_ratio: the share of patches in a sample.
         ablation: leave the other patches out, or, as the authors' ablation does, cover their pixels
             with noise, uniform from 0 to 1 in the normalised image.
-        probabilities: hand the loss softmax probabilities in place of logits, as published:
-            `target_logit(c)` is then the probability of c.
+        probabilities: hand the loss the head's probabilities in place of logits, as published:
+            `target_logit(c)` is then the probability of c. A regression has none, its logits stay.
         chunk_size: samples at once.
         indices: the patches of each sample, in place of `key`, `masks` and `tokens_ratio`.
         baselines: the noise of each sample, for `ablation="pixels"`.
     """
     c = model.config
-    check_image(c, image)
+    check_image(model, image)
     for_means, for_noise = jax.random.split(jax.random.key(0) if key is None else key)
     if ablation not in ("tokens", "pixels"):
         raise ValueError(f"ablation is {ablation!r}; choose tokens or pixels.")
@@ -58,7 +58,7 @@ def tis(
         indices = _samples(model, image, for_means, _clusters(c, masks), tokens_ratio)
     indices = jnp.asarray(indices)
     binary = jax.nn.one_hot(indices, c.tokens - c.prefix_tokens, dtype=c.dtype).sum(axis=1)
-    measure = score(loss, probabilities)
+    measure = score(c, loss, probabilities)
     if ablation == "tokens":
         found = _kept_scores(model, image, measure, indices, chunk_size)
     else:

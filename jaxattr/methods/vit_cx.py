@@ -44,8 +44,8 @@ def vit_cx(
         layer: block whose features are clustered, negative counted from the end.
         threshold: clusters whose farthest members are at this cosine distance or beyond stay apart.
         noise_scale: standard deviation of the noise in the normalised image.
-        probabilities: hand the loss softmax probabilities in place of logits, as published:
-            `target_logit(c)` is then the probability of c.
+        probabilities: hand the loss the head's probabilities in place of logits, as published:
+            `target_logit(c)` is then the probability of c. A regression has none, its logits stay.
         chunk_size: masks at once; each is two passes.
         labels: each feature's cluster, counted from 0 without gaps, in place of the clustering.
         noise: standard normal noise of each cluster, in place of `key`.
@@ -71,7 +71,7 @@ def _pixels(
     chunk_size: int | None,
 ) -> Float[Array, "height width"]:
     """The map before the mean over patches; the noise is given, or drawn from a key."""
-    measure = score(loss, probabilities)
+    measure = score(model.config, loss, probabilities)
     plain = measure(predict(model, image))
     rows, columns = _matrices(model.config)
     drawn = jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
+from jaxattr.heads import probabilities
+from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import perturb
 from jaxattr.types import Image, Model
 
@@ -35,7 +36,7 @@ def deletion(
     """
     counts = parts(rank.shape[0], steps)
     logits = perturb(model, image, rank[None], counts, fill, chunk_size=chunk_size)[0]
-    return area(jax.nn.softmax(logits)[:, class_], counts)
+    return area(pick(probabilities(model.config, logits), class_), counts)
 
 
 def parts(units: int, steps: int) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import jax
 from jaxtyping import Array, Float, Int32
 
+from jaxattr.heads import probabilities
+from jaxattr.losses import pick
 from jaxattr.metrics.deletion import STEPS, area, parts
 from jaxattr.metrics.perturbation import perturb
 from jaxattr.types import Image, Model
@@ -34,4 +35,4 @@ def insertion(
     # What is shown first is masked last.
     hidden = tuple(units - count for count in shown)
     logits = perturb(model, image, (units - 1 - rank)[None], hidden, fill, chunk_size=chunk_size)
-    return area(jax.nn.softmax(logits[0])[:, class_], shown)
+    return area(pick(probabilities(model.config, logits[0]), class_), shown)

@@ -101,7 +101,7 @@ def perturb(
         JaxattrError: more units to mask than there are, an unknown fill, or one that does not fit.
     """
     c = model.config
-    check_image(c, image)
+    check_image(model, image)
     check_fill(c, places.shape[-1], fill)
     _check_counts(places.shape[-1], steps)
     if fill == "drop":

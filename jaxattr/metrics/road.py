@@ -8,6 +8,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from jaxattr.gradients import over_images
+from jaxattr.heads import probabilities
+from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import counts, in_pixels
 from jaxattr.types import Image, Model
 from jaxattr.vit import predict
@@ -43,7 +45,7 @@ def road(
     def one(order: Array, count: Array) -> Array:
         masked = in_pixels(model.config, places[order] < count)[..., 0]
         filled = impute(image, masked, key, noise=noise)
-        return jax.nn.softmax(predict(model, filled))[class_]
+        return pick(probabilities(model.config, predict(model, filled)), class_)
 
     order = jnp.arange(2).repeat(len(taken))
     count = jnp.tile(jnp.asarray(taken, jnp.int32), 2)

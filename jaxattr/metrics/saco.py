@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
+from jaxattr.heads import probabilities
+from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import mask_sets
 from jaxattr.types import Image, Map, Model
 
@@ -35,7 +37,7 @@ def saco(
     group = rank * groups // rank.shape[0]
     sets = jnp.arange(-1, groups)[:, None] == group  # the first masks nothing
     logits = mask_sets(model, image, sets, fill, chunk_size=chunk_size)
-    probability = jax.nn.softmax(logits)[:, class_]
+    probability = pick(probabilities(model.config, logits), class_)
     salience = jax.ops.segment_sum(map_.reshape(-1).astype(probability.dtype), group, groups)
     return coefficient(salience, probability[0] - probability[1:])
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from jaxattr.errors import CheckpointError
 from jaxattr.models import timm_table
 from jaxattr.models.adapters import refuse_quantised
 from jaxattr.models.files import quoted
 from jaxattr.models.positions import check_divisible
-from jaxattr.types import ViTConfig
+from jaxattr.types import Activation, Problem, ViTConfig
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -27,6 +26,11 @@ _ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
     "quickgelu": "quick_gelu",
     "relu": "relu",
+}
+_PROBLEMS: dict[str, Problem] = {
+    "single_label_classification": "single_label",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
 }
 # What transformers leaves out of config.json when it equals these.
 _DEFAULTS: dict[str, Any] = {
@@ -60,6 +64,7 @@ _FIELDS = {
     "qkv_bias": "qkv_bias",
     "hidden_act": "activation",
     "act_layer": "activation",
+    "problem_type": "problem",
 }
 # Arguments of timm's models that do not change inference, or that the tensors tell.
 _TIMM_TOLD = {"class_token", "fc_norm", "mlp_ratio", "dynamic_img_size", "init_values"}
@@ -74,7 +79,7 @@ _CLASSIFIERS = {
 }
 _MEANT = {"hidden_size": "width", "layers": "number of blocks", "mlp_size": "width of the MLP"}
 _MEANT |= {"channels": "image channels", "classes": "outputs of the head"}
-_ONLY_HERE = ("heads", "activation", "layer_norm_epsilon")
+_ONLY_HERE = ("heads", "activation", "layer_norm_epsilon", "problem")
 
 
 class Told(NamedTuple):
@@ -190,6 +195,9 @@ def _read(values: Mapping[str, Any]) -> Told:
             fields[field] = value
         elif field == "activation":
             fields[field] = _activation(value, key)
+        elif field == "problem":
+            if value is not None:  # null is told by the number of outputs
+                fields[field] = _problem(value)
         else:
             fields[field] = _positive(value, key)
     if {"image_size", "patch_size"} <= fields.keys():
@@ -216,6 +224,7 @@ def _tell_timm(json: Mapping[str, Any]) -> Told:
     stated = {key: value for key, value in stated.items() if value is not None}
     if json.get("num_classes") is not None:
         stated = {"num_classes": json["num_classes"], **stated}
+    stated["problem_type"] = json.get("problem_type")
     told = _read(stated)
     known = timm_table.find(name)
     values, keys = dict(told.values), dict(told.keys)
@@ -291,6 +300,15 @@ def _activation(name: Any, key: str) -> Activation:
             f"config.json: {key} {_plain(name)} is not supported; known: {known}."
         )
     return _ACTIVATIONS[name]
+
+
+def _problem(name: Any) -> Problem:
+    if not isinstance(name, str) or name not in _PROBLEMS:
+        raise CheckpointError(
+            f"config.json: problem_type {_plain(name)} is not supported; known: "
+            f"{', '.join(cast('dict[str, str]', _PROBLEMS))}, or null."
+        )
+    return _PROBLEMS[name]
 
 
 def _architectures(json: Mapping[str, Any]) -> list[str]:
