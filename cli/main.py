@@ -10,6 +10,9 @@ import sys
 try:
     import errno
     import os
+    import warnings
+    from collections.abc import Iterator
+    from contextlib import contextmanager
     from difflib import get_close_matches
     from importlib import import_module
     from typing import Any, NamedTuple, NoReturn
@@ -146,7 +149,8 @@ class LazyGroup(Near):
         signals = ctx.ensure_object(process.Signals)
         signals.running = True
         try:
-            result = super().invoke(ctx)
+            with _warnings_in_a_line():
+                result = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, click.Abort, click.exceptions.Exit) as error:
             if signals.received and not isinstance(error, Interrupted):
@@ -178,6 +182,26 @@ def main() -> None:
     above --fail-on, or rewrite did not reach the class; 2: wrong usage, an error or Ctrl-C, in one
     line; 143: SIGTERM. JAXATTR_DEBUG=1 shows the traceback.
     """
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """The library's warnings as one line each on stderr; Pillow's, of odd metadata, not at all."""
+    from jaxattr.errors import JaxattrWarning
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, JaxattrWarning):
+                click.echo(f"Warning: {process.printable(str(message))}.", err=True)
+            else:
+                usual(message, category, *rest, **more)
+
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("always", JaxattrWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _end(error: BaseException, command: str | None) -> NoReturn:

@@ -24,6 +24,8 @@ from jaxtyping import Array, Bool, Float, Float32, UInt8
 from PIL import Image, TiffImagePlugin
 
 from jaxattr.errors import ImageError, ImageWarning
+from jaxattr.formats import HEIC_ADVICE
+from jaxattr.formats import kind as kind_of
 from jaxattr.threads import map_ahead
 from jaxattr.types import MAX_PIXELS, Preprocessing
 
@@ -70,7 +72,6 @@ _PNG_TEXTS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
 _BITS, _SIGNIFICANT = "bits of a sample", "significant bits of a sample"
 _FULL_RANGE = 2**16 - 1
 _DARK = 2**12  # 16-bit pictures whose values stay below look black
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 
 
 def printable(path: object) -> str:
@@ -317,10 +318,10 @@ def _open(file: File, name: str) -> Image.Image:
             f"{name}: damaged, or a kind of {kind} that cannot be read ({_reason(error)}); save it "
             "again as 8-bit RGB, or remove it"
         ) from error
-    if _is_heif(head):
+    if kind_of(head) == "HEIF":
         raise ImageError(
-            f"{name}: HEIC needs the package pillow-heif (pip install 'jaxattr[heic]'); install "
-            "it, or save the image as JPEG"
+            f"{name}: an HEIC image, which needs pillow-heif ({HEIC_ADVICE}); install it, or save "
+            "the image as JPEG"
         )
     known = ", ".join(kind for kind in FORMATS if kind in Image.OPEN)
     raise ImageError(f"{name}: not an image in a supported format ({known}); replace or remove it")
@@ -329,7 +330,7 @@ def _open(file: File, name: str) -> Image.Image:
 def _factory(kind: str, head: bytes, file: File, name: str) -> Callable[..., Any] | None:
     """What opens a format, where the file's first bytes are of that format."""
     if kind == "HEIF":
-        return _heif_factory() if _is_heif(head) else None
+        return _heif_factory() if kind_of(head) == "HEIF" else None
     if kind not in Image.OPEN:
         return None
     factory, accept = Image.OPEN[kind]
@@ -339,16 +340,6 @@ def _factory(kind: str, head: bytes, file: File, name: str) -> Callable[..., Any
         factory = partial(_open_png, factory)
     # A text in place of the answer says that this build of Pillow cannot read the format.
     return factory if accept is not None and accept(head[:16]) is True else None
-
-
-def _is_heif(head: bytes) -> bool:
-    """Whether a file is HEIC; its container is also that of AVIF."""
-    if head[4:8] != b"ftyp" or len(head) < 16:
-        return False
-    brands = head[8 : min(len(head), int.from_bytes(head[:4], "big"))]
-    if head[8:12] in (b"mif1", b"msf1"):
-        return b"avif" not in brands and b"avis" not in brands
-    return head[8:12] in _HEIF_BRANDS
 
 
 def _heif_factory() -> Callable[..., Any] | None:
@@ -364,7 +355,7 @@ def _is_targa(file: File, name: str) -> bool:
         return True
     length = file.seek(0, os.SEEK_END)
     file.seek(max(0, length - 26))
-    return file.read().endswith(b"TRUEVISION-XFILE.\0")
+    return kind_of(b"", file.read()) == "TGA"
 
 
 def _open_png(factory: Callable[..., Any], file: File, name: str) -> Image.Image:

@@ -61,8 +61,10 @@ class _File(NamedTuple):
         return values
 
     def refusal(self, key: str, value: Any, wanted: str) -> CheckpointError:
+        came = repr(value)
+        came = came if len(came) <= 100 else f"{came[:97]}..."
         return CheckpointError(
-            f"{self.name}: {key} {value!r} is not supported; wanted {wanted}: correct the file."
+            f"{self.name}: {key} {came} is not supported; wanted {wanted}: correct the file."
         )
 
 
@@ -411,7 +413,7 @@ def _scaled(
     )
 
 
-def _finite(value: float) -> bool:
+def _finite(value: int | float) -> bool:
     try:
         return isfinite(value)
     except OverflowError:  # a whole number beyond all floats
