@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from jaxattr.audit.dataset import Dataset
     from jaxattr.audit.finding import Finding
+    from jaxattr.audit.freshness import Kept
     from jaxattr.audit.ledger import Ledger, Receipt
     from jaxattr.audit.summary import Summary
     from jaxattr.types import Model
@@ -167,11 +168,12 @@ def audit(
     )
     other = _training(training, receipt, quiet=quiet)
     ledger = replace(open_ledger(output, receipt), training=other)
-    done = receipt.count - images_left(ledger)
+    kept = looked_again(ledger, dataset, workers)
+    done = receipt.count - images_left(ledger) + len(kept.places)
     if done:
         note(f"Going on with the ledger in {output}: {done} images are done.", quiet=quiet)
     with progress_bar(receipt.count, done, quiet=quiet) as advance:
-        options = {"batch_size": batch_size, "workers": workers, "strict": strict}
+        options = {"batch_size": batch_size, "workers": workers, "strict": strict, "kept": kept}
         gather(loaded, dataset, ledger, progress=advance, **options)
     _say_skipped(ledger)
     if probes:
@@ -183,6 +185,16 @@ def audit(
     click.echo(f"\nReport: {report}")
     if _fails(findings, fail_on):
         ctx.exit(1)
+
+
+def looked_again(ledger: Ledger, dataset: Dataset, workers: int | None) -> Kept:
+    """What stays of a ledger whose folder may have changed; says so where it has."""
+    from jaxattr.audit.freshness import refresh
+
+    kept = refresh(ledger, dataset, workers=workers)
+    if kept.sentence:
+        warn(f"{kept.sentence}.")
+    return kept
 
 
 def _training(folder: Path | None, receipt: Receipt, *, quiet: bool) -> Ledger | None:

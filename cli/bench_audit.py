@@ -157,7 +157,7 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     from jaxattr.audit.dataset import index
     from jaxattr.audit.gather import gather, make_receipt
     from jaxattr.audit.ledger import open_ledger
-    from jaxattr.cli.audit import images_left, progress_bar
+    from jaxattr.cli.audit import images_left, looked_again, progress_bar
 
     folder, quiet = given["folder"], given["quiet"]
     root = Path(given["images"])
@@ -171,10 +171,12 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     options.say_folder(dataset)
     receipt = make_receipt(model, dataset, total=len(dataset.files), method="none", dtype=dtype)
     ledger = open_ledger(folder, receipt)
-    done = receipt.count - images_left(ledger)
+    kept = looked_again(ledger, dataset, given["workers"])
+    done = receipt.count - images_left(ledger) + len(kept.places)
     options.note(f"Images: {receipt.count} in {root}, {done} in the ledger", quiet=quiet)
     with progress_bar(receipt.count, done, quiet=quiet, doing="Looking") as advance:
-        gather(model, dataset, ledger, maps=False, workers=given["workers"], progress=advance)
+        asked = {"workers": given["workers"], "kept": kept, "progress": advance}
+        gather(model, dataset, ledger, maps=False, **asked)
     if skipped := ledger.skipped():
         options.warn(f"skipped {len(skipped)} images, the first because: {skipped[0][1]}")
     return ledger

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,16 @@ import numpy as np
 from jaxattr import images
 from jaxattr.audit.dataset import Dataset
 from jaxattr.audit.evidence import Evidence, Glance, evidence_batch, glance_batch
+from jaxattr.audit.freshness import (
+    Kept,
+    Marks,
+    forget,
+    marks,
+    note_seen,
+    refresh,
+    rows_at,
+    take_back,
+)
 from jaxattr.audit.hashing import packed_hash
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
 from jaxattr.audit.views import NAMES
@@ -53,7 +63,7 @@ def make_receipt(model: Model, dataset: Dataset, *, total: int, **settings: Any)
         grid=model.config.grid,
         feature_size=model.config.hidden_size,
         preprocessing=model.preprocessing.record(),
-        images=str(dataset.root),
+        images=str(dataset.root).encode("utf-8", "backslashreplace").decode(),
         index=_index_hash(dataset),
         count=count,
         total=total,
@@ -74,9 +84,10 @@ def gather(
     workers: int | None = None,
     strict: bool = False,
     maps: bool = True,
+    kept: Kept | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Write every shard that the ledger lacks.
+    """Write every shard that the ledger lacks, or whose files have changed since.
 
     Args:
         batch_size: images handed to the device at once; the ledger does not depend on it.
@@ -84,20 +95,36 @@ def gather(
         strict: raise on the first unreadable image, instead of noting it in the ledger.
         maps: explain, too; else the maps stay null and no image is walked back. Say so in the
             receipt's settings, for this changes the ledger.
+        kept: what `freshness.refresh` has found already; default: it is asked here.
         progress: called with the number of images of each finished batch.
 
     Raises:
         ImageError: an image is unreadable and `strict` is set.
     """
     size = batch_size or default_batch_size()
+    places = (refresh(ledger, dataset, workers=workers) if kept is None else kept).places
     missing = ledger.missing()
+    seen: dict[int, Marks] = {index: place.marks for index, place in places.items()}
 
     def look(batch: jax.Array, labels: jax.Array) -> Evidence | Glance:
         return (evidence_batch if maps else glance_batch)(model, batch, labels)
 
-    rows = _seen(model, look, dataset, _indices(ledger, missing), size, workers, strict, progress)
-    for number in missing:
-        ledger.write(number, list(islice(rows, len(_members(ledger, number)))))
+    def decode(index: int) -> Decoded:
+        seen[index] = marks(dataset.root / dataset.files[index])  # before it is read
+        return read(dataset.root, dataset.files[index], model.preprocessing)
+
+    new = [index for index in _indices(ledger, missing) if index not in places]
+    # Twice a batch ahead: one on the device, one being filled.
+    stream: Any = images.read_ahead(new, decode, workers=workers, ahead=2 * size)
+    with contextlib.closing(stream):  # whatever happens, no thread goes on reading
+        rows = _seen(look, dataset, new, stream, size, strict, progress)
+        for number in missing:
+            members = _members(ledger, number)
+            if not take_back(ledger, number, [places.get(index) for index in members]):
+                stay = rows_at({index: places[index] for index in members if index in places})
+                ledger.write(number, [stay.get(index) or next(rows) for index in members])
+            note_seen(ledger, number, {dataset.files[index]: seen.pop(index) for index in members})
+    forget(ledger)
 
 
 def default_batch_size() -> int:
@@ -125,22 +152,15 @@ def _indices(ledger: Ledger, missing: list[int]) -> list[int]:
 
 
 def _seen(
-    model: Model,
     look: _Look,
     dataset: Dataset,
     indices: list[int],
+    stream: Iterator[Decoded | ImageError],
     size: int,
-    workers: int | None,
     strict: bool,
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
     """Rows in the order of `indices`; one batch is on the device while the next is decoded."""
-
-    def decode(index: int) -> Decoded:
-        return read(dataset.root, dataset.files[index], model.preprocessing)
-
-    # Twice a batch ahead: one on the device, one being filled.
-    stream = images.read_ahead(indices, decode, workers=workers, ahead=2 * size)
     rows: list[tuple[Row, Decoded | None]] = []
     pending: tuple[list[tuple[Row, Decoded | None]], Evidence | Glance | None] | None = None
     waiting = 0

@@ -3,11 +3,16 @@
 A shard is a fixed run of the index, written under a temporary name and renamed, so that a ledger
 holds whole shards only, whatever moment the process was killed at. `run.json` beside them says
 which run they belong to. Nothing in either depends on time, speed, batch size or machine load.
+Whether the files are still those that were seen is the business of `jaxattr.audit.freshness`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -19,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jaxattr.audit.writing import replacing
+from jaxattr.audit.writing import clean, replacing, write_new
 from jaxattr.errors import LedgerError
 from jaxattr.threads import map_ahead
 
@@ -29,6 +34,11 @@ Result = TypeVar("Result")
 FORMAT = 1
 _READ = 512
 MAPS = ("map_label", "map_rival", "map_pair", "map_positive")
+ASKED = ("labels_file", "classes", "exclude", "limit", "seed")
+"""Settings that say which images were asked for; a row depends on none of them."""
+_OF_FOLDER = ("images", "index", "count", "total", "shard_size", "sizes", "unlooked")
+"""Fields of a receipt that change with the folder."""
+_RUN = b"jaxattr.run"
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,14 @@ class Receipt:
         """How many shards a complete ledger has."""
         return -(-self.count // self.shard_size)
 
+    @property
+    def run(self) -> str:
+        """SHA-256 over what a row depends on, besides its image and label; shards carry it."""
+        fields = {k: v for k, v in asdict(self).items() if k not in _OF_FOLDER}
+        fields["settings"] = {k: v for k, v in self.settings.items() if k not in ASKED}
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
 
 def schema(receipt: Receipt) -> pa.Schema:
     """The columns of a shard, one row an image; all but the first four are null on an error.
@@ -99,7 +117,7 @@ def schema(receipt: Receipt) -> pa.Schema:
         ("thumbnail", pa.binary()),
         ("hash", pa.binary()),
     ]
-    return pa.schema(columns)
+    return pa.schema(columns, metadata={_RUN: receipt.run})
 
 
 @dataclass(frozen=True)
@@ -118,6 +136,18 @@ class Ledger:
     def missing(self) -> list[int]:
         """Shards that are not written yet."""
         return [i for i in range(self.receipt.shards) if not self.shard(i).exists()]
+
+    def check_run(self, path: Path, schema: pa.Schema) -> None:
+        """Refuse a shard of another run.
+
+        Raises:
+            LedgerError: names it.
+        """
+        if (schema.metadata or {}).get(_RUN, run := self.receipt.run.encode()) != run:
+            raise LedgerError(
+                f"{path.name} in {self.folder} is of another run than its run.json; choose "
+                f"another --output, or delete that folder."
+            )
 
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write one shard: whole or not at all."""
@@ -195,68 +225,170 @@ class Ledger:
         return np.asarray(value, np.float32) if isinstance(value, list) else value
 
     def _read(self, number: int, columns: list[str]) -> pa.Table:
-        path = self.shard(number)
-        try:
-            with pq.ParquetFile(path) as file:  # a third of the time of pq.read_table
-                table = file.read(columns=columns, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise LedgerError(
-                f"{path.name} of the ledger in {self.folder} cannot be read ({_line(error)}); "
-                f"delete that file and run the same command again."
-            ) from error
-        if "hash" in columns and "hash" not in table.column_names:  # an older shard
-            table = table.append_column("hash", pa.nulls(len(table), pa.binary()))
-        return table.select(columns)
+        return read_shard(self.shard(number), columns)
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns of a shard, or all.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:  # a third of the time of pq.read_table
+            table = file.read(columns=None if columns is None else [*columns], use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise LedgerError(
+            f"{path.name} of the ledger in {path.parent.parent} cannot be read ({_line(error)}); "
+            f"delete that file and run the same command again."
+        ) from error
+    if columns is None:
+        return table
+    if "hash" in columns and "hash" not in table.column_names:  # an older shard
+        table = table.append_column("hash", pa.nulls(len(table), pa.binary()))
+    return table.select([*columns])
+
+
+def earlier_folder(folder: Path) -> Path:
+    """Where shards lie that were set aside, with what was seen of their files."""
+    return folder / "earlier"
+
+
+def seen_folder(folder: Path) -> Path:
+    """Where the sizes and times of the files lie, as they were when they were read."""
+    return folder / "seen"
+
+
+def set_aside(folder: Path, names: Sequence[str]) -> None:
+    """Move shards out of a ledger, and remove answers of probes, which may rest on them."""
+    shutil.rmtree(folder / "probes", ignore_errors=True)
+    earlier = earlier_folder(folder)
+    for name in names:
+        earlier.mkdir(parents=True, exist_ok=True)
+        seen_folder(earlier).mkdir(exist_ok=True)
+        number, free = 0, name
+        while (earlier / free).exists():
+            number += 1
+            free = name.replace(".parquet", f".{number}.parquet")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(seen_folder(folder) / name, seen_folder(earlier) / free)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder / "ledger" / name, earlier / free)
 
 
 def open_ledger(folder: Path, receipt: Receipt) -> Ledger:
     """Open the ledger of this run in `folder`, begun by an earlier call or not.
+
+    Where the folder of images has changed since, all shards are set aside: `freshness.refresh` says
+    what of them stays.
 
     Raises:
         LedgerError: the folder holds another run's ledger.
     """
     path = folder / "run.json"
     text = json.dumps(asdict(receipt), indent=1, ensure_ascii=False) + "\n"
-    if path.exists():
-        earlier = json.loads(_read_text(path))
-        changed = [
-            field.name
-            for field in fields(Receipt)
-            if earlier.get(field.name) != json.loads(text)[field.name]
-        ]
-        if changed:
-            raise LedgerError(
-                f"{folder} holds another run's ledger (different: {', '.join(changed)}); choose "
-                f"another --output, or delete that folder."
-            )
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (folder, folder / "ledger", folder / "probes", seen_folder(folder)):
+        clean(part)
+    if not path.exists():
+        write_new(path, text)
+    earlier, wanted = _entries(path), json.loads(text)
+    changed = {name for name in wanted if earlier.get(name) != wanted[name]}
+    if not changed:
+        return Ledger(folder, receipt)
+    if not changed.issubset(_OF_FOLDER) or not _same_images(earlier, wanted):
+        settings = earlier.get("settings")
+        said = sorted(changed - {"settings"})
+        if "settings" in changed:
+            said += _changed_settings(settings if isinstance(settings, dict) else {}, receipt)
+        raise LedgerError(
+            f"{folder} holds another run's ledger (different: {', '.join(said)}); choose "
+            f"another --output, or delete that folder."
+        )
+    if changed & {"index", "count", "shard_size"}:
+        set_aside(folder, sorted(one.name for one in (folder / "ledger").glob("shard-*.parquet")))
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return Ledger(folder, receipt)
+
+
+def _same_images(earlier: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether two receipts are of one folder: in one place, or with the same files."""
+    if earlier.get("index") == wanted["index"]:
+        return True
+    return os.path.realpath(str(earlier.get("images"))) == os.path.realpath(wanted["images"])
+
+
+def _changed_settings(earlier: dict[str, Any], receipt: Receipt) -> list[str]:
+    names = sorted({*earlier, *receipt.settings})
+    changed = [one for one in names if earlier.get(one) != receipt.settings.get(one)]
+    return [f"--{one.removesuffix('_file')}" if one in ASKED else one for one in changed]
 
 
 def read_ledger(folder: Path) -> Ledger:
     """Open a finished ledger, without the model.
 
     Raises:
-        LedgerError: there is none, or shards are missing.
+        LedgerError: there is none, its receipt cannot be understood, or shards are missing.
     """
     path = folder / "run.json"
     if not path.exists():
         raise LedgerError(f"{folder} holds no ledger (no run.json); run `jaxattr audit` first.")
-    entries = json.loads(_read_text(path))
-    for name in ("labels", "grid"):
-        entries[name] = tuple(entries[name])
-    for name in ("sizes", "unlooked"):
-        entries[name] = tuple((one, count) for one, count in entries.get(name, ()))
-    ledger = Ledger(folder, Receipt(**entries))
+    ledger = Ledger(folder, _receipt(path))
     if missing := ledger.missing():
         raise LedgerError(
             f"{len(missing)} of {ledger.receipt.shards} shards of {folder} are missing; "
             f"run the same `jaxattr audit` again to finish it."
         )
     return ledger
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """A `run.json`, as an object of JSON."""
+    advice = "delete that file and run the same command again; the shards beside it are kept"
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _line(error) if not isinstance(error, RecursionError) else "nested too deeply"
+        raise LedgerError(f"{path} cannot be read ({reason}); {advice}.") from None
+    if not isinstance(entries, dict):
+        raise LedgerError(f"{path} holds no JSON object, wanted a run's receipt; {advice}.")
+    return entries
+
+
+def _receipt(path: Path) -> Receipt:
+    """What `open_ledger` has written.
+
+    Raises:
+        LedgerError: names the file, and the key that is not as it should be.
+    """
+    entries = _entries(path)
+    if entries.get("format") != FORMAT:
+        raise LedgerError(
+            f"{path}: format is {entries.get('format')!r}, wanted {FORMAT}: no ledger of this "
+            f"version of jaxattr; run `jaxattr audit` again, with another --output."
+        )
+    known = {one.name: entries.get(one.name, one.default) for one in fields(Receipt)}
+    tuples = {"labels": str, "grid": int, "sizes": list, "unlooked": list}
+    wanted = dict.fromkeys(("format", "feature_size", "count", "total", "shard_size"), int)
+    wanted |= dict.fromkeys(("version", "model", "parameters", "images", "index"), str)
+    wanted |= dict.fromkeys(("preprocessing", "settings"), dict)
+    for name, value in known.items():
+        if name in tuples and isinstance(value, list | tuple):
+            good = all(isinstance(one, tuples[name]) for one in value)
+        else:
+            good = name in wanted and isinstance(value, wanted[name])
+        if not good or isinstance(value, bool):
+            raise LedgerError(
+                f"{path}: {name!r} is missing, or not what a ledger has there; run `jaxattr audit` "
+                f"again, with another --output."
+            )
+    known |= {name: tuple(known[name]) for name in ("labels", "grid")}
+    known |= {name: tuple(map(tuple, known[name])) for name in ("sizes", "unlooked")}
+    receipt = Receipt(**known)
+    if receipt.count < 1 or receipt.shard_size < 1 or len(receipt.grid) != 2:
+        raise LedgerError(f"{path}: count, shard_size or grid is out of range; delete that folder.")
+    return receipt
 
 
 def pack(values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -293,13 +425,6 @@ def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
         return np.asarray(array.to_pylist(), dtype=object)
     return array.to_numpy(zero_copy_only=False)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LedgerError(f"{path} cannot be read ({_line(error)}).") from error
 
 
 def _line(error: BaseException) -> str:

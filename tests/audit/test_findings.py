@@ -164,7 +164,7 @@ def test_exports_name_classes_and_files_and_hold_no_nan(planted):
     assert [entry["file"] for entry in content["skipped"]] == ["00007, ü.png", "00100, ü.png"]
     first = content["findings"][0]
     assert first["kind"] == "contaminated_pair"
-    assert first["classes"][0] == {"index": 2, "label": "class 02"}
+    assert first["classes"][0] == {"index": 2, "label": "class 02, also 2"}
     assert first["images"][0]["file"] == f"{first['images'][0]['index']:05d}, ü.png"
     assert first["score"] == float(f"{found[0].score:.6g}")
     rows = list(csv.reader(io.StringIO(findings_csv(found, ledger))))
