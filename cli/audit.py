@@ -339,7 +339,7 @@ def _say_skipped(ledger: Ledger) -> None:
     for _, reason in skipped[:SHOWN_SKIPPED]:
         warn(f"skipped {reason}")
     if len(skipped) > SHOWN_SKIPPED:
-        warn(f"skipped {len(skipped) - SHOWN_SKIPPED} more; the report lists them all.")
+        warn(f"skipped {len(skipped) - SHOWN_SKIPPED} more; findings.json lists them all.")
 
 
 def _fails(findings: list[Finding], fail_on: str) -> bool:

@@ -22,15 +22,19 @@ def overview(ledger: Ledger, findings: list[Finding]) -> str:
 
 
 def _audited(ledger: Ledger) -> str:
-    columns, receipt = ledger.read("label", "prediction"), ledger.receipt
+    from jaxattr.audit.extent import extent
+
+    columns, part = ledger.read("label", "prediction"), extent(ledger)
     right = int((columns["label"] == columns["prediction"]).sum())
-    images, classes = len(columns["label"]), len(set(columns["label"].tolist()))
-    partial = (
-        f" (PARTIAL: {receipt.count} of {receipt.total})" if receipt.count < receipt.total else ""
-    )
+    images, classes, left = len(columns["label"]), len(part.classes), len(part.left_out)
+    partial = f" (PARTIAL: {part.images} of {part.of_images})" if part.partial else ""
     seen = f"{images} image{'' if images == 1 else 's'}{partial}"
-    of = f"{classes} class{'' if classes == 1 else 'es'}"
+    of = f"{classes} of {classes + left} classes" if left else _classes(classes)
     return f"{seen}, {of}; the model agrees with {right} labels ({right / max(images, 1):.1%})"
+
+
+def _classes(count: int) -> str:
+    return f"{count} class{'' if count == 1 else 'es'}"
 
 
 def _cannot_see(ledger: Ledger) -> list[str]:

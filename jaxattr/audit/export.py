@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.limits import STATED, limits
@@ -50,7 +51,7 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
     The same ledger and findings give the same bytes.
     """
     names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
-    receipt = ledger.receipt
+    receipt, part = ledger.receipt, extent(ledger)
     content = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -60,8 +61,8 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
         "images": receipt.images,
         "index": receipt.index,
         "count": receipt.count,
-        "total": receipt.total,
-        "partial": receipt.count < receipt.total,
+        "total": part.of_images,
+        "partial": part.partial,
         "training": _training(ledger),
         "limits": _limits(ledger, names),
         "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
@@ -86,7 +87,7 @@ def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
             "files": [files[image] for image in one.images],
             "effect_low": low,
             "effect_high": high,
-            "partial": "partial" if ledger.receipt.count < ledger.receipt.total else "",
+            "partial": "partial" if extent(ledger).partial else "",
         }
         writer.writerow([_cell(row[column]) for column in COLUMNS])
     return text.getvalue()

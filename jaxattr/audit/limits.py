@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from jaxattr.audit import statistics as st
+from jaxattr.audit.extent import extent
 from jaxattr.audit.findings.contaminated_pair import pair_tests, testable
 from jaxattr.audit.findings.duplicate_image import split_of
 from jaxattr.audit.ledger import Ledger
@@ -183,21 +184,24 @@ def _median(rates: list[float | None]) -> float | None:
 
 
 def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str, str]]:
-    found = []
+    found, part = [], extent(ledger)
     if len(of.image) == 0:
         return [("anything", "no image could be read")]
     if len(of.classes) < 2:
-        reason = "all images carry one label, so there is nothing to weigh it against"
+        reason = "all audited images carry one label, so there is nothing to weigh it against"
         found.append(("contaminated pairs and wrong labels", reason))
     elif not known.any():
         reason = "the model knows none of the classes; see the finding that says so"
         found.append(("contaminated pairs and wrong labels", reason))
     elif not of.discriminant:
         reason = (
-            f"a class has fewer than {DISCRIMINANT_IMAGES} images, so pairs were tested with the "
-            f"model's logits alone"
+            f"a class has fewer than {DISCRIMINANT_IMAGES} {'audited ' * part.partial}images, so "
+            f"pairs were tested with the model's logits alone"
         )
         found.append(("contaminated pairs by features", reason))
+    if part.partial:
+        reason = "only audited images were compared with each other"
+        found.append(("copies among the images that were left out", reason))
     first = of.image[:1].tolist()
     if any(row["map_pair"] is None for row in ledger.rows(first, "map_pair").values()):
         found.append(("places of the evidence", "this ledger was made without maps"))
@@ -212,11 +216,12 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
 
 def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]:
     """What needs the folder that the model was trained on, or all of it."""
-    found = []
+    found, part = [], extent(ledger)
     if ledger.training is None:
         files = (file for shard in ledger.iterate("file") for file in shard["file"])
         if len({split_of(file) for file in files}) < 2:
-            reason = "the files lie in one split only; audit a folder that holds both"
+            there = "the audited files" if part.partial else "the files"
+            reason = f"{there} lie in one split only; audit a folder that holds both"
             found.append(("copies across splits", reason))
         what = "copies of training images, and proof of contamination that the model learned"
         return [*found, (what, UNTRAINED)]
@@ -224,14 +229,16 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
     if not same_model(receipt, ledger.receipt):
         reason = "another model, or another image size, made its audit, and features do not compare"
         found.append(("copies of training images", reason))
-    if receipt.count < receipt.total:
-        reason = f"its audit was limited to {receipt.count:,} of {receipt.total:,} images"
+    other = extent(ledger.training)
+    if other.partial:
+        reason = f"its audit was limited to {other.images:,} of {other.of_images:,} images"
         found.append(("copies and wrong labels in a part of the training folder", reason))
     if not testable(there).any():
         reason = "the model knows none of the training folder's classes"
         found.append(("proof of contamination that the model learned", reason))
     elif missing := len(np.setdiff1d(there.classes, of.classes)):
-        reason = f"this folder lacks {missing:,} of the training folder's classes"
+        has = "the sample of this folder" if part.partial else "this folder"
+        reason = f"{has} lacks {missing:,} of the training folder's classes"
         found.append(("contamination learned from or into some classes", reason))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.limits import STATED, Limits, SizePower
 from jaxattr.labels import LabelTable
@@ -14,25 +15,35 @@ _NAMED = 5
 
 def partial_sentence(ledger: Ledger) -> str:
     """That only a part was audited; nothing when all of it was."""
-    receipt = ledger.receipt
-    if receipt.count >= receipt.total:
+    of = extent(ledger)
+    if not of.partial:
         return ""
-    return (
-        f"PARTIAL: {receipt.count:,} of the folder's {receipt.total:,} images were audited. Every "
-        f"rate, rank and missing finding is that of a sample."
-    )
+    left = len(of.left_out)
+    classes = ""
+    if left:
+        classes = f", in {len(of.classes):,} of its {_count(left + len(of.classes), 'class')}"
+    said = f"PARTIAL: {of.images:,} of the folder's {of.of_images:,} images were audited{classes}. "
+    if left:
+        said += (
+            "Nothing is said of the classes that were left out, and no image was tested against "
+            "them. "
+        )
+    if of.limited:
+        return f"{said}Every rate, rank and missing finding is that of a sample."
+    return said.rstrip()
 
 
 def sentences(of: Limits, ledger: Ledger) -> list[str]:
     """One sentence or two for each thing that could not be seen."""
-    names = LabelTable(ledger.receipt.labels)
+    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
     found = [partial_sentence(ledger)]
     most = max(of.sizes, key=lambda one: one.classes, default=None)
     if most is not None:
-        found.append(power_sentence(most, sum(one.classes for one in of.sizes)))
+        found.append(power_sentence(most, sum(one.classes for one in of.sizes), part))
     if of.small and len(of.small) < sum(one.classes for one in of.sizes):
+        images = "With too few audited images" if part.partial else "Too small"
         found.append(
-            f"Too small to test as a source of wrong labels: {_some(of.small, names)}. Not even "
+            f"{images} to test as a source of wrong labels: {_some(of.small, names)}. Not even "
             f"half of such a class, moved elsewhere, would be certified."
         )
     if of.refused:
@@ -40,19 +51,28 @@ def sentences(of: Limits, ledger: Ledger) -> list[str]:
     skipped = len(ledger.skipped())
     if skipped:
         found.append(f"{_count(skipped, 'image')} could not be read and take no part.")
-    found += [f"Not looked for: {kind}, because {reason}." for kind, reason in of.not_run]
+    if part.left_out and not part.partial:
+        found.append(
+            f"Of these classes no image could be read: {_some(sorted(part.left_out), names)}."
+        )
     found.append(unlooked_sentence(ledger.receipt.unlooked))
+    found += [f"Not looked for: {kind}, because {reason}." for kind, reason in of.not_run]
     return [one for one in found if one]
 
 
-def power_sentence(of: SizePower, total: int) -> str:
+def power_sentence(of: SizePower, total: int, part: Extent) -> str:
     """From which rate on contamination is found in classes of one size."""
-    size = _range(of)
+    size = _range(of, "audited image" if part.partial else "image")
     which = "" if of.classes == total else f" ({of.classes:,} of {total:,} classes)"
     if of.unlike is None:
+        few = (
+            f"there are too few for {_count(total, 'class')}; audit more of each, with a larger "
+            f"--limit or without one"
+            if part.limited
+            else f"there are too few for {_count(total, 'class')}"
+        )
         return (
-            f"In classes of {size}{which} no contaminated pair can be certified at any rate: the "
-            f"folder is too small for its {total:,} classes."
+            f"In classes of {size}{which} no contaminated pair can be certified at any rate: {few}."
         )
     if of.alike == of.unlike:
         places = "whatever class they went to"
@@ -71,10 +91,10 @@ def power_sentence(of: SizePower, total: int) -> str:
     )
 
 
-def _range(of: SizePower) -> str:
+def _range(of: SizePower, what: str) -> str:
     if of.smallest == of.largest:
-        return _count(of.largest, "image")
-    return f"{of.smallest:,} to {of.largest:,} images"
+        return _count(of.largest, what)
+    return f"{of.smallest:,} to {_count(of.largest, what)}"
 
 
 def _percent(share: float) -> str:
@@ -88,4 +108,5 @@ def _some(classes: Sequence[int], names: LabelTable) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    many = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else many}"

@@ -170,7 +170,7 @@ def test_exports_name_classes_and_files_and_hold_no_nan(planted):
     rows = list(csv.reader(io.StringIO(findings_csv(found, ledger))))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == len(found) + 1
-    assert rows[1][COLUMNS.index("labels")] == "class 02;class 05"
+    assert rows[1][COLUMNS.index("labels")] == "class 02, also 2;class 05, also 5"
     # not even a finding of nothing but special values gets NaN into the file
     strange = found[0]._replace(score=float("nan"), effect=float("inf"), extra={"x": np.float32(1)})
     entry = json.loads(findings_json([strange], ledger))["findings"][0]

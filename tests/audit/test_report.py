@@ -165,7 +165,7 @@ def test_hostile_names_cannot_leave_their_place(tmp_path):
     data = data_of(html)
     assert data["findings"]["1"]["title"] == HOSTILE
     assert data["names"]["0"][1] == labels[0]
-    assert data["overall"]["skippedFiles"] == [["0/4.png" + HOSTILE, "cut off" + HOSTILE]]
+    assert data["skipped"] == {"0": ["0/4.png" + HOSTILE, "cut off" + HOSTILE]}
 
 
 def test_a_folder_name_of_any_bytes_can_be_written(ledger):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from ledgers import make_ledger, make_rows
 from test_report import HOSTILE, make_finding, photo
 
 from jaxattr.audit.report import render
 from jaxattr.audit.summary import summarize
+from jaxattr.heatmap import palette_table
 
 pytest.importorskip("playwright", reason="playwright is not installed (extra `browser`)")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -26,6 +28,9 @@ DRAWN = """() => [...document.querySelectorAll('canvas')].map((canvas) => {
   for (let i = 0; i < data.length; i += 4) colours.add(data.slice(i, i + 4).join());
   return canvas.dataset.drawn === '1' && colours.size > 1;
 })"""
+ALL_DRAWN = (
+    "() => [...document.querySelectorAll('canvas')].every((one) => one.dataset.drawn === '1')"
+)
 PHOTOS = """() => [...document.images].every((one) => one.complete && one.naturalWidth > 0)"""
 
 
@@ -53,6 +58,55 @@ def report(tmp_path_factory):
         *(make_finding([i], (3, 0), title=f"Tusker {i}", severity="medium") for i in range(60)),
     ]
     findings = [one for one in findings if 5 not in one.images]
+    path = folder / "report.html"
+    path.write_text(render(ledger, summary, findings), encoding="utf-8")
+    return path, pair, ledger
+
+
+LONG = "x" * 180
+LONG_LABELS = (
+    "donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2,
+    "kite",
+    "العربية" * 14,
+    "<img src=x onerror=alert(1)>" * 4,
+    "\U0001f469\u200d\U0001f467" * 40,
+    "conch" + HOSTILE + LONG,
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A report of labels, files, settings and reasons that are long, of any script, or markup."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = make_rows(60, labels=LONG_LABELS, grid=(14, 14), classes=6, unreadable={5, 11})
+    for row in rows:
+        row["thumbnail"] = photo(row["index"])
+        row["file"] += f"{LONG}{HOSTILE}\n\x1b[31m.png"
+        row["error"] = row["error"] and row["error"] + LONG
+    ledger = make_ledger(
+        folder / "ledger",
+        rows,
+        labels=LONG_LABELS,
+        grid=(14, 14),
+        model="m" * 200,
+        images="/" + "folder" * 60,
+        sizes=tuple((class_, 20) for class_ in range(6)),
+        unlooked=((".heic", 7), (".jxl", 2)),
+        preprocessing={"k" * 100: "v" * 300},
+        settings={"classes": list(LONG_LABELS), "seed": 0},
+    )
+    summary = summarize(ledger)
+    pair = next(iter(summary.pairs.values()))
+    evidence = [member.image for member in (*pair.suspicious, *pair.typical)]
+    words = dict.fromkeys(("detail", "action", "caveat", "null", "power"), LONG)
+    title = f"Images of {LONG_LABELS[5]} in the folder of {LONG_LABELS[2]}"
+    training = {"training": [{"index": 0, "file": LONG, "label": 1}], "training_images": 1}
+    findings = [
+        make_finding(evidence, (pair.label, pair.rival), title=title, **words),
+        make_finding([8], (2, 5), title=title, kind="mislabelled_image"),
+        make_finding([1, 2], (1, 2), title=title, kind="duplicate_image", extra=training),
+        make_finding([3, 9, 15], (3,), title=title, kind="shortcut_place"),
+    ]
     path = folder / "report.html"
     path.write_text(render(ledger, summary, findings), encoding="utf-8")
     return path, pair
@@ -92,9 +146,7 @@ def go(page, route: str) -> None:
 
 def all_drawn(page) -> int:
     """Wait until every picture of the page is there; the number of canvases."""
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('canvas')].every((one) => one.dataset.drawn === '1')"
-    )
+    page.wait_for_function(ALL_DRAWN)
     page.wait_for_function(PHOTOS)
     drawn = page.evaluate(DRAWN)
     assert all(drawn)
@@ -104,7 +156,8 @@ def all_drawn(page) -> int:
 def test_findings_page(page, report):
     assert page.locator("h1").inner_text() == "Findings"
     assert page.locator(".finding").count() == 40
-    assert HOSTILE.strip() in page.locator(".finding .title").first.text_content()
+    shown = HOSTILE.replace("\u202e", "\\u202e").replace("\u2028", "\\u2028")
+    assert page.locator(".finding .title").first.text_content() == f"First {shown}"
     assert page.locator("main b").count() == 0  # the label's own markup is only text
     page.locator(".more").click()
     assert page.locator(".finding").count() == 61
@@ -131,7 +184,7 @@ def test_findings_can_be_filtered(page):
 
 
 def test_every_page_is_drawn(page, report):
-    _, pair = report
+    _, pair, *_ = report
     routes = [
         *("#/finding/1", "#/finding/2", "#/classes", "#/limits", "#/protocol", "#/skipped"),
         *(f"#/class/{index}" for index in range(6)),
@@ -149,7 +202,7 @@ def test_every_page_is_drawn(page, report):
 
 
 def test_links_lead_from_finding_to_image_to_class(page, report):
-    _, pair = report
+    _, pair, *_ = report
     page.locator(".finding .title").first.click()
     page.wait_for_function("() => current === '#/finding/1'")
     page.locator(".tile").first.click()
@@ -271,7 +324,7 @@ def test_dark_and_light(page):
 @pytest.mark.parametrize("width", [1280, 800, 420])
 def test_no_page_is_wider_than_the_window(page, report, width):
     page.set_viewport_size({"width": width, "height": 900})
-    _, pair = report
+    _, pair, *_ = report
     pair_route = f"#/pair/{pair.label}/{pair.rival}"
     for route in (
         "#/",
@@ -284,6 +337,104 @@ def test_no_page_is_wider_than_the_window(page, report, width):
     ):
         go(page, route)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, route
+
+
+def every_route(pair) -> list[str]:
+    """One page at least of every kind."""
+    return [
+        *("#/", "#/finding/1", "#/finding/2", "#/finding/3", "#/finding/4", "#/classes"),
+        *(f"#/class/{index}" for index in range(6)),
+        f"#/pair/{pair.label}/{pair.rival}",
+        *("#/image/17", "#/image/8?from=finding/2"),
+        *("#/limits", "#/protocol", "#/skipped", "#/nothing"),
+    ]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (400, "dark"), (1280, "light")])
+def test_hostile_names_wrap(browser, hostile, width, scheme):
+    path, pair = hostile
+    size = {"width": width, "height": 900}
+    context = browser.new_context(offline=True, viewport=size, color_scheme=scheme)
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.goto(path.as_uri())
+    for route in every_route(pair):
+        go(page, route)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, route
+        # A name may be cut or broken, but never what the page itself says in its head.
+        assert page.evaluate("document.querySelector('.top nav').offsetHeight") < 60, route
+        assert page.locator("main img[src=x]").count() == 0
+        words = page.locator("main").inner_text()
+        assert not set(words) & set("\u202e\u2028\x1b"), route
+    context.close()
+    assert complaints == []
+
+
+# For every map of the page: its image and kind, what stands as its legend, and its cells' colours.
+MAPS_SHOWN = """() => [...document.querySelectorAll('main canvas.map')].map((canvas) => {
+  const figure = canvas.closest('figure'), link = canvas.closest('a');
+  const above = [...document.querySelectorAll('.legend')].filter((one) =>
+    one.compareDocumentPosition(canvas) & Node.DOCUMENT_POSITION_FOLLOWING).pop();
+  const legend = figure ? figure.querySelector('.colourbar') : above;
+  const [, kind, number] = (link || location).hash.match(/^#.([a-z]*).?([0-9]*)/);
+  const index = kind === 'finding' ? D.findings[number].images[0] : Number(number);
+  const mean = Boolean(canvas.closest('.mean')), image = mean ? null : imageOf(index);
+  const size = canvas.width / COLUMNS, middle = (at) => Math.floor((at + .5) * size);
+  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  return { index, mean, kind: canvas.dataset.map, legend: legend.dataset.map,
+    label: image && printable(className(image.label)),
+    rival: image && printable(className(image.rival)),
+    words: [...legend.querySelectorAll('.sign, .signs span')].map((one) => one.textContent),
+    spots: [...legend.querySelectorAll('.swatch')].map((one) => one.style.backgroundColor),
+    cells: Array.from({ length: ROWS * COLUMNS }, (_, i) => {
+      const at = 4 * (middle(Math.floor(i / COLUMNS)) * canvas.width + middle(i % COLUMNS));
+      return [...pixels.slice(at, at + 3)];
+    }) };
+})"""
+COLUMN = {
+    "label": "map_label",
+    "rival": "map_rival",
+    "pair": "map_pair",
+    "positive": "map_positive",
+}
+
+
+@pytest.mark.parametrize("colours", ["diverging", "paper"])
+def test_every_map_has_the_ledgers_sign_and_its_own_true_legend(page, report, colours):
+    _, pair, ledger = report
+    page.evaluate("c => Object.assign(view, {opacity: 0, smooth: false, colours: c})", colours)
+    table = palette_table(colours).astype(int)
+    spots = [f"rgb({', '.join(map(str, table[127 + at]))})" for at in (90, -90)]
+    kinds: dict[str, set[str]] = {}
+    for route in every_route(pair):
+        go(page, route)
+        page.wait_for_function(ALL_DRAWN)
+        for one in page.evaluate(MAPS_SHOWN):
+            assert one["legend"] == one["kind"], route
+            kinds.setdefault(route.split("/")[1].split("?")[0], set()).add(one["kind"])
+            assert one["spots"] in ([], spots), route  # a colour bar has none
+            if one["mean"]:
+                continue
+            row = ledger.rows([one["index"]], COLUMN[one["kind"]])[one["index"]]
+            values = row[COLUMN[one["kind"]]].ravel()
+            at = int(np.abs(values).argmax())
+            place = np.abs(table - one["cells"][at]).sum(axis=1).argmin()
+            assert np.sign(place - 127) == np.sign(values[at]), (route, one["kind"])
+            first, second = one["words"] if one["spots"] else one["words"][::-1]
+            speaks = {"label": one["label"], "pair": one["label"], "rival": one["rival"]}
+            name = speaks.get(one["kind"], one["label"])
+            assert first in (f"for {name}", "for the label"), route
+            against = {
+                "label": (f"against {one['label']}", "against it"),
+                "rival": (f"against {one['rival']}",),
+                "pair": (f"for {one['rival']}", "for the strongest other class of each image"),
+                "positive": ("",),
+            }
+            assert second in against[one["kind"]], route
+    assert kinds["pair"] == kinds["class"] == {"pair", "label"}
+    assert kinds["image"] == {"label", "rival", "pair", "positive"}
+    assert kinds[""] == {"pair"}
 
 
 def test_what_is_not_there_is_said(page):

@@ -201,7 +201,7 @@ def test_one_folder_is_not_enough() -> None:
     assert "--training" not in one.action
     few = replace(make(1, mixed=0.25), training=held(2).pick(np.arange(5 * EACH)))
     (one,) = learned_contamination(few)
-    assert "training folder does not hold both classes" in one.detail
+    assert "the audit of the training folder left out one of them" in one.detail
     assert CLASSES > 5
 
 

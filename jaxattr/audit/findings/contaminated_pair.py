@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxattr.audit import statistics as st
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.posterior import Posterior, once, posterior
@@ -53,8 +54,8 @@ def contaminated_pair(ledger: Ledger) -> list[Finding]:
     `medium`. The score is Λ, in nats.
     """
     of, found = posterior(ledger), pair_tests(ledger)
-    names = LabelTable(ledger.receipt.labels)
-    return [_finding(of, names, pair, found.tests) for pair in found.accepted]
+    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
+    return [_finding(of, names, part, pair, found.tests) for pair in found.accepted]
 
 
 @once
@@ -155,21 +156,25 @@ def _round_up(value: float) -> int:
     return int(np.ceil(value / step) * step)
 
 
-def _finding(of: Posterior, names: LabelTable, pair: Pair, tests: int) -> Finding:
+def _finding(of: Posterior, names: LabelTable, part: Extent, pair: Pair, tests: int) -> Finding:
     label, source = int(of.classes[pair.label]), int(of.classes[pair.source])
     low, high = pair.interval
     severity: Severity = "high" if low >= st.FLOOR else "medium"
     first, second = names.short(label), names.short(source)
     flagged = len(pair.members)
+    audited = "audited " if part.partial else ""
     detail = (
-        f"About {pair.rate:.1%} of the images of {second} carry the label {first} "
+        f"About {pair.rate:.1%} of the {audited}images of {second} carry the label {first} "
         f"(95 % interval {low:.1%} to {high:.1%}). {flagged} of the "
-        f"{int(of.counts[pair.label]):,} images labelled {first} are more likely {second} than "
-        f"not."
+        f"{int(of.counts[pair.label]):,} {audited}images labelled {first} are more likely "
+        f"{second} than not."
     )
     caveat = CAVEAT
     if not of.discriminant:
-        caveat += " Tested with the model's posterior alone: some classes have too few images."
+        caveat += f" Tested with the model's posterior alone: some classes have too few {audited}"
+        caveat += "images."
+    if part.partial and part.left_out:
+        caveat += " Classes that were left out could not be named as the source."
     return Finding(
         kind="contaminated_pair",
         severity=severity,
@@ -186,7 +191,11 @@ def _finding(of: Posterior, names: LabelTable, pair: Pair, tests: int) -> Findin
         q_value=pair.q_value,
         power=pair.power,
         action=f"Look at these images, the first ones first; rename those that are {second} to it, "
-        f"remove what is neither.",
+        + (
+            "and look for the class of the others in the whole folder, of which this is a part."
+            if part.partial
+            else "and those that are neither to what they are, or remove them."
+        ),
         caveat=caveat,
         extra={
             "tests": tests,

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxattr.audit import duplicates
 from jaxattr.audit.duplicates import Match
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.training import joined
@@ -18,6 +19,7 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "t
 """Names of folders that are taken for splits."""
 SHOWN = 20
 """Files of a group that are named."""
+MORE = " Copies among the images that were left out are not counted."
 
 
 class _Copy(NamedTuple):
@@ -57,8 +59,10 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
         image, label = int(of.image[one]), int(of.label[one])
         there = image >= own
         copies[one] = _Copy(image - own * there, rows[image]["file"], label, there)
-    names = LabelTable(ledger.receipt.labels)
-    return [_finding(names, [copies[one] for one in _members(group)], group) for group in together]
+    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
+    return [
+        _finding(names, part, [copies[one] for one in _members(group)], group) for group in together
+    ]
 
 
 def split_of(file: str) -> str:
@@ -72,7 +76,7 @@ def _members(group: list[Match]) -> list[int]:
     return sorted({one for match in group for one in (match.first, match.second)})
 
 
-def _finding(names: LabelTable, members: list[_Copy], group: list[Match]) -> Finding:
+def _finding(names: LabelTable, part: Extent, members: list[_Copy], group: list[Match]) -> Finding:
     here = [one for one in members if not one.training]
     there = [one for one in members if one.training]
     classes = sorted({one.label for one in members})
@@ -105,7 +109,7 @@ def _finding(names: LabelTable, members: list[_Copy], group: list[Match]) -> Fin
         effect=least,
         effect_name="correlation of pixels, the least that ties the group together",
         action=_advice(across, leak, bool(there)),
-        caveat=_wrong(exact, across, bool(there)),
+        caveat=_wrong(exact, across, bool(there)) + MORE * part.partial,
         extra=extra,
     )
 

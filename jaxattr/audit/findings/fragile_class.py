@@ -71,7 +71,7 @@ def _finding(
         q_value=float(found.q_value[at]),
         power=(
             f"{count} images of the class against {len(others)} of {len(found.classes) - 1} others "
-            f"({present} classes are in the folder): a ratio of {found.detectable[at]:.2g} is "
+            f"({present} classes were audited): a ratio of {found.detectable[at]:.2g} is "
             f"found with 80 % power."
         ),
         action=(

@@ -10,6 +10,7 @@ from scipy import stats
 
 from jaxattr.audit import statistics as st
 from jaxattr.audit.excess import excess, model_probabilities
+from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.learned import learned
@@ -128,15 +129,16 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
     (one,) = (it for it in tests if (it.label, it.source) == pair)
     held, (low, high) = one.pair, one.pair.interval
     reach = float(stats.norm.isf(st.LEVEL) + stats.norm.ppf(0.8))
-    finding = _seen(of, pair, names, strongest, rate)
+    finding = _seen(ledger, pair, strongest, rate)
     other = ledger.training.receipt
     by = "" if same_model(other, ledger.receipt) else f", as {Path(other.model).name} sees it,"
+    its = "its audited images" if extent(ledger.training).partial else "the images"
     return finding._replace(
         severity="high",
         title=f"The model has learned {first} from images of {second}",
         detail=(
-            f"The training folder{by} holds {held.rate:.1%} of the images of {second} under "
-            f"{first} (95 % interval {low:.1%} to {high:.1%}, q = {_small(held.q_value)}; "
+            f"The training folder{by} holds {held.rate:.1%} of {its} of {second} under {first} (95 "
+            f"% interval {low:.1%} to {high:.1%}, q = {_small(held.q_value)}; "
             f"{len(held.members):,} found), and the model passes it on: {finding.detail} (95 % "
             f"interval {ends[0]:.1%} to {ends[1]:.1%}, q = {_small(one.q_value)})."
         ),
@@ -172,7 +174,7 @@ def _ranked(ledger: Ledger, pair: tuple[int, int], strongest: _Images, listed: i
     of, found, names = posterior(ledger), excess(ledger), LabelTable(ledger.receipt.labels)
     rate, z = float(found.rate[pair]), float(found.z[pair])
     first, second = (names.short(int(of.classes[class_])) for class_ in pair)
-    finding = _seen(of, pair, names, strongest, rate)
+    finding = _seen(ledger, pair, strongest, rate)
     detail = f"{finding.detail} ({z:.1f} standard errors). "
     if ledger.training is None:
         detail += (
@@ -207,6 +209,8 @@ def _standing(ledger: Ledger, pair: tuple[int, int], first: str, second: str) ->
     of, there = posterior(ledger), posterior(ledger.training)
     at = [np.flatnonzero(there.classes == of.classes[class_]) for class_ in pair]
     if not all(map(len, at)):
+        if extent(ledger.training).partial:
+            return "Ranked, not certified: the audit of the training folder left out one of them."
         return "Ranked, not certified: the training folder does not hold both classes."
     p = float(pair_tests(ledger.training).p_value[int(at[0][0]), int(at[1][0])])
     same = AGREES * same_model(ledger.training.receipt, ledger.receipt)
@@ -216,10 +220,9 @@ def _standing(ledger: Ledger, pair: tuple[int, int], first: str, second: str) ->
     )
 
 
-def _seen(
-    of: Posterior, pair: tuple[int, int], names: LabelTable, strongest: _Images, rate: float
-) -> Finding:
+def _seen(ledger: Ledger, pair: tuple[int, int], strongest: _Images, rate: float) -> Finding:
     """What both kinds of findings say alike; the sentence is not ended."""
+    of, names = posterior(ledger), LabelTable(ledger.receipt.labels)
     label, source = (int(of.classes[class_]) for class_ in pair)
     images, mean = strongest
     count = int(of.counts[pair[1]])
@@ -228,9 +231,9 @@ def _seen(
         severity="medium",
         title="",
         detail=(
-            f"on the {count:,} images labelled {names.short(source)} in this folder it gives "
-            f"{names.short(label)} a probability of {mean:.1%} on average; {rate:.1%} per image is "
-            f"more than the labels bear out"
+            f"on the {count:,} images labelled {names.short(source)} in this {extent(ledger).noun} "
+            f"it gives {names.short(label)} a probability of {mean:.1%} on average; {rate:.1%} per "
+            f"image is more than the labels bear out"
         ),
         classes=(label, source),
         images=tuple(images),

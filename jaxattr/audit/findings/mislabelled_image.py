@@ -10,6 +10,7 @@ from scipy import special
 
 from jaxattr.audit import localisation
 from jaxattr.audit import statistics as st
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.finding import Finding, Severity
 from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
 from jaxattr.audit.ledger import Columns, Ledger
@@ -42,7 +43,7 @@ class Suspicion(NamedTuple):
     rival: Int[np.ndarray, " image"]
     """Model output with the highest logit but the label's."""
     outside: Float[np.ndarray, " image"]
-    """Share of the log-odds' wrong part that says: of no class of this folder."""
+    """Share of the log-odds' wrong part that says: of no class that was audited."""
 
 
 class Suspect(NamedTuple):
@@ -53,7 +54,7 @@ class Suspect(NamedTuple):
     margin: float
     rival: int
     known: int
-    """The most probable class of the folder but the label, by the combined posterior; or -1."""
+    """The most probable audited class but the label, by the combined posterior; or -1."""
     pair: Pair | None
     membership: float
 
@@ -75,10 +76,10 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     listed = ranked[:LISTED]
     maps = _maps(ledger, [suspect.position for suspect in listed])
     found = localisation.localise(maps, ledger.receipt.grid)
-    names = LabelTable(ledger.receipt.labels)
+    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
     counts = {"of": len(ranked), "omitted": len(ranked) - len(listed)}
     return [
-        _finding(of, names, suspect, found, i, {"rank": i + 1, **counts})
+        _finding(of, names, part, suspect, found, i, {"rank": i + 1, **counts})
         for i, suspect in enumerate(listed)
     ]
 
@@ -169,6 +170,7 @@ def _maps(ledger: Ledger, positions: list[int]) -> np.ndarray:
 def _finding(
     of: Posterior,
     names: LabelTable,
+    part: Extent,
     suspect: Suspect,
     found: localisation.Localised,
     i: int,
@@ -185,8 +187,9 @@ def _finding(
         "certified": pair is not None,
         "membership": suspect.membership if pair else None,
         "rival": suspect.rival,
-        "rival_in_folder": bool(np.isin(suspect.rival, of.classes)),
-        "best_class_in_folder": suspect.known if suspect.known >= 0 else None,
+        "rival_audited": part.standing(suspect.rival) == "audited",
+        "rival_in_folder": _in_folder(part, suspect.rival),
+        "best_audited_class": suspect.known if suspect.known >= 0 else None,
         "margin": suspect.margin,
         "localised": localised,
         "box": [int(value) for value in found.box[i]],
@@ -200,7 +203,7 @@ def _finding(
         kind="mislabelled_image",
         severity="high" if pair else ranked,
         title=f"Labelled {first}, looks like {second}",
-        detail=" ".join([_status(names, suspect, first, extra), _where(extra)]),
+        detail=" ".join([_status(names, part, suspect, first), _where(extra)]),
         classes=(label, other),
         images=(int(of.image[suspect.position]),),
         score=suspect.log_odds,
@@ -212,21 +215,60 @@ def _finding(
         ),
         q_value=pair.q_value if pair else None,
         null="of the pair: no image of the source class carries this label" if pair else "",
-        action=f"Look at it. Rename it to {second} if it is one, remove it if it is neither."
-        if extra["rival_in_folder"] or pair
-        else f"Look at it. {second} is no class of this folder: if it shows that, remove it.",
+        action=_advice(part, other, second),
         caveat=CAVEAT,
         extra=extra,
     )
 
 
-def _status(names: LabelTable, suspect: Suspect, first: str, extra: dict[str, Any]) -> str:
+def _in_folder(part: Extent, class_: int) -> bool | None:
+    """Whether the whole folder has images of a class; `None` where the ledger does not say."""
+    standing = part.standing(class_)
+    if standing == "left out" and part.of_classes is None:
+        return None
+    return standing != "absent"
+
+
+def _advice(part: Extent, other: int, second: str) -> str:
+    """What to do, which is never to remove an image for what a part of the folder lacks."""
+    standing = part.standing(other)
+    if standing == "absent" and not part.partial:
+        return (
+            f"Look at it. No image of this folder is labelled {second}: if it shows that, give it "
+            f"this label, or remove it."
+        )
+    if standing == "absent":
+        return (
+            f"Look at it. No image of the folder is labelled {second}: if it shows that, its label "
+            f"is wrong."
+        )
+    if standing == "left out" and part.of_classes is None:
+        return (
+            f"Look at it. {second} is not among the sampled classes: if it shows that, its label "
+            f"is wrong, and the whole folder tells whether there is a better one."
+        )
+    if standing == "left out":
+        why = "is not among the sampled classes" if part.partial else "has no readable image here"
+        return f"Look at it. {second} {why}, but is in the folder: if it shows that, rename it."
+    if part.partial:
+        return (
+            f"Look at it. Rename it to {second} if it is one; if it is neither, look for its class "
+            f"in the whole folder, of which this is a part."
+        )
+    return (
+        f"Look at it. Rename it to {second} if it is one; if it is neither, rename it to what it "
+        f"is, or remove it."
+    )
+
+
+def _status(names: LabelTable, part: Extent, suspect: Suspect, first: str) -> str:
     rival = names.short(suspect.rival)
     text = f"The model puts {rival} against {first} at {_odds(special.expit(suspect.margin))}"
     if suspect.margin <= 0:
         text += ", but its logits and features together do not"
-    elif not extra["rival_in_folder"] and suspect.known >= 0:
-        text += f"; of this folder's classes {names.short(suspect.known)} comes next"
+    elif part.standing(suspect.rival) != "audited" and suspect.known >= 0:
+        which = "the sampled" if part.partial else "this folder's"
+        text += f"; of {which} classes {names.short(suspect.known)} comes next"
     if suspect.pair is None:
         return f"{text}. Ranked only: no certified pair contains this image."
     return (

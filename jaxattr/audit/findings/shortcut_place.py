@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxattr.audit import places
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import load
@@ -35,7 +36,7 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
         return []
     of = places.scan(ledger)
     if not of.tested:
-        return [_untested(of)] if len(of.present) else []
+        return [_untested(of, extent(ledger))] if len(of.present) else []
     names = LabelTable(ledger.receipt.labels)
     found: dict[int, Verdict] = {}
     for one in verdicts(ledger, "pasting", ("elsewhere", "third")):
@@ -135,16 +136,16 @@ def _untested_part(of: places.Scan) -> str:
     if not left:
         return "Every class had enough images for that."
     return (
-        f"{left:,} of {len(of.present):,} classes have fewer than {places.CLASS_IMAGES} images and "
-        f"were not tested."
+        f"{left:,} of {len(of.present):,} classes have fewer than {places.CLASS_IMAGES} audited "
+        f"images and were not tested."
     )
 
 
-def _untested(of: places.Scan) -> Finding:
+def _untested(of: places.Scan, part: Extent) -> Finding:
     return Finding(
         kind="shortcut_place",
         severity="low",
-        title="Shortcuts were not tested: too few images",
+        title=f"Shortcuts were not tested: too few {'audited ' * part.partial}images",
         detail=(
             f"{len(of.classes):,} of {len(of.present):,} classes have {places.CLASS_IMAGES} images "
             f"with maps; {places.CLASSES} classes must have that many."
@@ -152,6 +153,10 @@ def _untested(of: places.Scan) -> Finding:
         classes=tuple(of.present.tolist()),
         images=(),
         score=0.0,
-        action="Audit a folder with more images in each class.",
+        action=(
+            "Audit more images of each class: with a larger --limit, or without one."
+            if part.limited
+            else "Audit a folder with more images in each class."
+        ),
         caveat="Nothing was found because nothing was looked at.",
     )

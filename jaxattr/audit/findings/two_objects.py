@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes import crops
@@ -77,6 +78,7 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     return [
         _finding(
             names,
+            extent(ledger).noun,
             one,
             found,
             {
@@ -110,7 +112,9 @@ def _pair(one: Answered) -> frozenset[int]:
     return frozenset((one.question["label"], one.question["rival"]))
 
 
-def _finding(names: LabelTable, one: Answered, found: Witnesses, counts: dict[str, int]) -> Finding:
+def _finding(
+    names: LabelTable, noun: str, one: Answered, found: Witnesses, counts: dict[str, int]
+) -> Finding:
     label, rival = one.question["label"], one.question["rival"]
     first, second = names.short(label), names.short(rival)
     proven = counts["compared"] >= COMPARED
@@ -124,7 +128,7 @@ def _finding(names: LabelTable, one: Answered, found: Witnesses, counts: dict[st
         f"{counts['controls']} with the other class for rival were put to the same test, and none "
         f"passed."
         if proven
-        else "The folder has too few images of these classes to tell whether one object passes."
+        else f"The {noun} has too few images of these classes to tell whether one object passes."
     )
     return Finding(
         kind="two_objects",

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from jaxattr.audit import statistics as st
+from jaxattr.audit.extent import Extent, extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.findings.contaminated_pair import testable
 from jaxattr.audit.ledger import Ledger
@@ -21,18 +22,22 @@ def unknown_class(ledger: Ledger) -> list[Finding]:
     """
     of = posterior(ledger)
     if len(of.classes) > 1 and not st.knows_anything(of.model.log_loss, len(of.classes)):
-        return [_all(of)]
-    names = LabelTable(ledger.receipt.labels)
+        return [_all(of, extent(ledger))]
+    names, sizes = LabelTable(ledger.receipt.labels), dict(ledger.receipt.sizes)
     refused = np.flatnonzero(~testable(of)) if len(of.classes) > 1 else []
-    return [_one(of, names, int(position)) for position in refused]
+    return [_one(of, names, int(position), sizes) for position in refused]
 
 
-def _all(of: Posterior) -> Finding:
+def _all(of: Posterior, part: Extent) -> Finding:
     total = int(of.counts.sum())
     return Finding(
         kind="unknown_class",
         severity="low",
-        title="This model does not know these classes: nothing was tested",
+        title=(
+            "On this sample the model does not know these classes: nothing was tested"
+            if part.partial
+            else "This model does not know these classes: nothing was tested"
+        ),
         detail=(
             f"Its calibrated log-loss on the {total:,} labels is {of.model.log_loss:.2f} nats; "
             f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}."
@@ -43,25 +48,29 @@ def _all(of: Posterior) -> Finding:
         effect=of.model.log_loss / float(np.log(len(of.classes))),
         effect_name="calibrated log-loss, as a share of the loss of guessing",
         action="Check that the model was trained on these classes and that the labels are right.",
-        caveat="It says nothing about the labels: a model of these classes may find much.",
+        caveat="It says nothing about the labels: a model of these classes may find much."
+        + " So may this one, given more images." * part.partial,
     )
 
 
-def _one(of: Posterior, names: LabelTable, position: int) -> Finding:
+def _one(of: Posterior, names: LabelTable, position: int, sizes: dict[int, int]) -> Finding:
     class_, count = int(of.classes[position]), int(of.counts[position])
-    correct = int(of.correct[position])
+    correct, everything = int(of.correct[position]), sizes.get(class_, 0)
+    folder = f" audited, of {everything:,} in the folder" if everything > count else ""
     interval = stats.binomtest(correct, count).proportion_ci(0.95, "exact")
     return Finding(
         kind="unknown_class",
         severity="low",
         title=f"This model does not know {names.short(class_)}: it was not tested",
-        detail=f"It ranks the label first for {correct} of {count:,} images.",
+        detail=f"Among the classes audited it ranks the label first for {correct} of {count:,} "
+        f"images{folder}.",
         classes=(class_,),
         images=(),
         score=1 - correct / count,
         effect=correct / count,
-        effect_name="recall of the label among the classes present",
+        effect_name="recall of the label among the classes audited",
         interval=(float(interval.low), float(interval.high)),
         action="Look at the folder, and check that its name means what the model means by it.",
-        caveat="Either most of the folder is something else, or the model never learned the class.",
+        caveat="Either most of what was audited is something else, or the model never learned the "
+        "class.",
     )

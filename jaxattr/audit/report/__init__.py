@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import MAPS, Ledger
 from jaxattr.audit.limits import limits
@@ -15,6 +17,7 @@ from jaxattr.audit.limits_text import partial_sentence
 from jaxattr.audit.report import records, selection
 from jaxattr.audit.summary import Summary, summarize_pairs
 from jaxattr.audit.training import same_model
+from jaxattr.listing import unlooked_sentence
 
 BUDGET = 9_500_000
 _SCRIPTS = (
@@ -28,9 +31,14 @@ _SCRIPTS = (
     "main.js",
 )
 _STYLES = ("page.css", "parts.css")
-# Shares of the budget that findings, classes and pairs may take; image pages get what is left.
-_FINDINGS, _CLASSES, _PAIRS = 0.25, 0.25, 0.15
+# Shares of the budget that findings, classes, pairs and the names of skipped files may take; image
+# pages get what is left.
+_FINDINGS, _CLASSES, _PAIRS, _SKIPPED = 0.25, 0.25, 0.15, 0.1
 _PHOTO = 4000
+# Control characters, halves of surrogate pairs, and marks that turn the direction of a line.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 _COLUMNS = ("file", "label", "prediction", "rival", "logits", "sha256", "thumbnail", *MAPS)
 
 
@@ -64,6 +72,9 @@ def render(
         training=ledger.training and ledger.training.receipt,
         same_model=ledger.training and same_model(ledger.training.receipt, ledger.receipt),
         partial=partial_sentence(ledger),
+        unlooked=unlooked_sentence(ledger.receipt.unlooked),
+        part=extent(ledger),
+        training_part=ledger.training and extent(ledger.training),
         data=data,
         script=script,
         style=style,
@@ -90,6 +101,11 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
         len(pair_order),
         int(budget * _PAIRS),
     )
+    skipped = selection.take(
+        ((str(i), records.dumps(list(one))) for i, one in enumerate(summary.skipped)),
+        len(summary.skipped),
+        int(budget * _SKIPPED),
+    )
     named = records.mentioned(summary)
     for one in findings[: len(shown_findings.records)]:
         named.update(one.classes[:100])
@@ -104,7 +120,7 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
     # Image pages name up to seven classes more each; room for all labels is set aside at once.
     every = set(range(len(ledger.receipt.labels)))
     names = records.dumps(records.names(ledger, every if len(every) <= 2000 else named))
-    spent = sum(one.size for one in (shown_findings, classes, pairs))
+    spent = sum(one.size for one in (shown_findings, classes, pairs, skipped))
     spent += len(names) + len(records.dumps(head)) + 1000
     order = selection.image_order(
         summary,
@@ -114,6 +130,7 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
     )
     images = selection.take(_images(ledger, order, budget - spent), summary.images, budget - spent)
     parts = {"findings": shown_findings, "classes": classes, "pairs": pairs, "images": images}
+    parts["skipped"] = skipped
     head["shown"] = {name: [len(part.records), part.total] for name, part in parts.items()}
     fields = [f'"{name}":{records.dumps(value)}' for name, value in head.items()]
     fields.append(f'"names":{names}')
@@ -173,5 +190,6 @@ def _hash(text: str) -> str:
 
 
 def _clean(text: object) -> str:
-    """Text that UTF-8 can hold, whatever bytes a file name had."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Text in one line that UTF-8 can hold, whatever bytes a file name had; as `printable` does it
+    in the page's script."""
+    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], str(text))

@@ -3,14 +3,22 @@ const D = JSON.parse(document.getElementById('data').textContent);
 const [ROWS, COLUMNS] = D.run.grid;
 const page = document.getElementById('page');
 
+// Names may hold line breaks, escapes, and marks that turn the direction of whole lines.
+const HIDDEN = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+const printable = (text) => text.replace(HIDDEN, (one) => {
+  const code = one.charCodeAt(0), named = { 9: '\\t', 10: '\\n', 13: '\\r' }[code];
+  return named || (code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`);
+});
+
 function h(tag, props, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props || {})) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? '' : value);
+    else node.setAttribute(name, value === true ? '' : printable(String(value)));
   }
-  node.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  const shown = children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false);
+  node.append(...shown.map((one) => (one instanceof Node ? one : printable(String(one)))));
   return node;
 }
 
@@ -18,6 +26,9 @@ const className = (index) => (D.names[index] || [`class ${index}`])[0];
 const fullName = (index) => (D.names[index] || ['', `class ${index}`])[1];
 const wnid = (index) => (D.names[index] || ['', '', ''])[2];
 const ids = (index) => [`class ${index}`, wnid(index)].filter((one) => one && !fullName(index).includes(one)).join(' · ');
+// Images of a class in the whole folder, audited or not; -1 where that is not known.
+const inFolder = (index) => (D.names[index] || [0, 0, 0, -1])[3];
+const audited = (index) => Boolean((D.names[index] || [])[4]);
 const integer = (value) => Number(value).toLocaleString('en-US');
 const plural = (count, one, many) => `${integer(count)} ${count === 1 ? one : many || one + 's'}`;
 const known = (value) => value !== null && value !== undefined;
@@ -113,7 +124,8 @@ function copyButton(lines) {
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      const area = h('textarea', {}, text);
+      const area = h('textarea', {});
+      area.value = text;
       document.body.append(area);
       area.select();
       document.execCommand('copy');

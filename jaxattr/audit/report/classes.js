@@ -27,7 +27,7 @@ function classesPage() {
     status.textContent = wanted ? `${integer(rows.length)} classes match` : '';
   };
   fill();
-  return [heading('Classes', h('span', { class: 'quiet' }, `${plural(total, 'class', 'classes')} with images, of the model's ${integer(D.overall.labels)}`)),
+  return [heading('Classes', h('span', { class: 'quiet' }, `${plural(total, 'class', 'classes')} with ${PARTIAL ? 'audited images' : 'images'}, ${D.overall.leftOut ? `of ${integer(total + D.overall.leftOut)} in the folder and the model's ` : "of the model's "}${integer(D.overall.labels)}`)),
     omittedNote(shown, total, 'classes'),
     h('div', { class: 'filters', role: 'search' }, search, status),
     h('table', { class: 'list classes' }, h('thead', {}, h('tr', {}, heads)), body)];
@@ -47,7 +47,7 @@ function confusionTable(title, rows, total, label, rest) {
   const link = (index) => (rows.outgoing ? pairLink(label, index, 'pair') : pairLink(index, label, 'pair'));
   return h('section', {}, h('h2', {}, title),
     rows.list.length ? h('table', { class: 'list confusions' }, h('tbody', {}, rows.list.map(([index, count]) => h('tr', {},
-      h('td', {}, classLink(index)), h('td', { class: 'n' }, integer(count)), h('td', {}, bar(count / total, '')), h('td', {}, link(index)))))) : h('p', { class: 'quiet' }, 'None.'),
+      h('td', {}, classLink(index)), h('td', { class: 'n' }, integer(count)), h('td', {}, bar(count / total, '')), h('td', { class: 'n' }, link(index)))))) : h('p', { class: 'quiet' }, 'None.'),
     rest > 0 ? h('p', { class: 'quiet' }, `and ${plural(rest, 'other class', 'other classes')}`) : null);
 }
 
@@ -72,7 +72,7 @@ function classPage(index) {
     h('nav', { class: 'crumbs', 'aria-label': 'Place' }, h('a', { href: '#/classes' }, 'Classes')),
     heading(h('bdi', {}, className(index)), h('span', { class: 'quiet' }, fullName(index) !== className(index) ? [h('bdi', {}, fullName(index)), ' · '] : null, ids(index))),
     h('dl', { class: 'stats' },
-      stat('Images', integer(one.images)),
+      stat('Images', integer(one.images), inFolder(index) > one.images ? `of ${integer(inFolder(index))} in the folder` : null),
       stat('Accuracy', percent(accuracy), `95 %: ${interval(ends, 0)}`),
       stat('Probability of the label', percent(one.labelProbability), 'mean'),
       stat('Confidence', percent(one.confidence), 'mean, of the prediction'),
@@ -87,6 +87,7 @@ function classPage(index) {
     rivals.length ? h('h2', {}, 'Against its strongest rivals') : null,
     rivals.map((rival) => rivalSection(number, rival)),
     h('h2', {}, 'Images ', h('small', {}, images.length < one.images ? `${integer(images.length)} of ${integer(one.images)} images shown` : plural(images.length, 'image'))),
+    legend(images, 'label'),
     strip(images, { from: `class/${index}`, map: 'label', line: (at) => ratingLine(imageOf(at)) })];
 }
 
@@ -130,9 +131,19 @@ function pairPage(label, rival) {
   ];
 }
 
+// Why there is nothing of a class here: it is not in the folder, or it was left out of the audit.
+function nothingOf(index) {
+  const name = className(index), all = inFolder(index);
+  if (audited(index)) return `The page of ${name} was left out to keep this file small.`;
+  if (all > 0) return `${name} is in the folder (${plural(all, 'image')}), but ${PARTIAL ? 'not among the sampled classes' : 'no image of it could be read'}.`;
+  if (all < 0 && PARTIAL) return `${name} is not among the sampled classes.`;
+  return `No image of the folder is labelled ${name}.`;
+}
+
 function clearest(index, against) {
   const one = D.classes[index];
-  if (!one || !one.typical.length) return h('p', { class: 'quiet' }, `No image here is labelled ${className(index)}.`);
-  return h('section', { class: 'strips' }, h('h3', {}, 'For comparison: ', classLink(index), ' ', h('small', {}, `its clearest images, with the map for ${className(index)}`)),
-    strip(one.typical, { from: `class/${index}`, map: 'label', line: (at) => ratingLine(imageOf(at)) }));
+  if (!one) return h('p', { class: 'quiet' }, nothingOf(index));
+  if (!one.typical.length) return h('p', { class: 'quiet' }, `The model gets none of the images labelled ${className(index)} right.`);
+  return h('section', { class: 'strips' }, h('h3', {}, 'For comparison: ', classLink(index), ' ', h('small', {}, `its clearest images, with the map for ${className(index)} alone`)),
+    legend(one.typical, 'label'), strip(one.typical, { from: `class/${index}`, map: 'label', line: (at) => ratingLine(imageOf(at)) }));
 }

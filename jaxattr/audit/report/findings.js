@@ -11,13 +11,17 @@ function overview() {
   const all = D.overall;
   const ends = all.images ? wilson(all.correct, all.images) : [0, 0];
   return h('dl', { class: 'stats' },
-    stat('Images', integer(all.images), all.count < all.total ? `of ${integer(all.total)} in the folder` : `in ${plural(all.present, 'class', 'classes')}`),
+    stat('Images', integer(all.images), [all.partial ? `of ${integer(all.total)} in the folder, ` : '', 'in ',
+      all.leftOut ? `${integer(all.present)} of ${plural(all.present + all.leftOut, 'class', 'classes')}` : plural(all.present, 'class', 'classes')]),
     all.images ? stat('Accuracy', percent(all.correct / all.images), `95 %: ${interval(ends)}`) : null,
     all.images && all.labels > 5 ? stat('In the top five', percent(all.top5 / all.images), `of ${integer(all.labels)} classes`) : null,
     all.images ? stat('Mean confidence', percent(all.confidence), `calibration error ${percent(all.calibrationError)}`, 'Expected calibration error over ten bins of confidence') : null,
     all.images ? h('div', { class: 'stat' }, h('dt', {}, 'Reliability'), h('dd', {}, reliability(all.bins))) : null,
-    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : all.unlooked ? h('a', { href: '#/limits' }, `${plural(all.unlooked, 'file')} not looked at`) : 'every file was readable'));
+    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : all.partial ? 'every audited image was readable' : 'every image was readable'),
+    unlooked() ? stat('Not looked at', integer(unlooked()), h('a', { href: '#/skipped' }, plural(all.unlooked.length, 'kind') + ' of files')) : null);
 }
+
+const unlooked = () => D.overall.unlooked.reduce((sum, [, count]) => sum + count, 0);
 
 // Accuracy over confidence per tenth; on the diagonal the model is as sure as it is right.
 function reliability(bins) {
@@ -85,6 +89,9 @@ function evidence(rank, one) {
     one.training ? trainingPhoto(one.training[0], 56) : mapCanvas(map, { photo: image.photo, size: 56, limit: () => map.limit, words, alone: true }));
 }
 
+// Findings of one image show its pair map beside its photo.
+const mapped = (all) => all.map(([, one]) => one).filter((one) => !one.training && (one.images || []).length === 1).map((one) => one.images[0]);
+
 function select(name, title, options, change) {
   const box = h('select', { onchange: () => { filters[name] = box.value; change(); }, 'aria-label': title },
     options.map(([value, text]) => h('option', { value, selected: filters[name] === value }, text)));
@@ -119,8 +126,8 @@ function findingsPage() {
     all.length ? h('div', { class: 'filters', role: 'search' },
       select('kind', 'Kind', [['', 'all kinds'], ...kinds.map((kind) => [kind, `${kindName(kind)} (${count('kind', kind)})`])], changed),
       select('severity', 'Severity', [['', 'all severities'], ...levels.map((level) => [level, level])], changed),
-      search, status) : h('p', { class: 'note' }, 'No finding. That is no proof of a clean folder: the Limits page says what a folder of this size could have shown, and the Classes page where the model errs.'),
-    omittedNote(shown, total, 'findings'), list, more];
+      search, status) : h('p', { class: 'note' }, 'No finding. That is no proof of a clean folder: the Limits page says what so many images could have shown, and the Classes page where the model errs.'),
+    omittedNote(shown, total, 'findings'), legend(mapped(all)), list, more];
 }
 
 function advice(one) {
@@ -162,9 +169,14 @@ function findingPage(rank) {
 }
 
 function skippedPage() {
-  const rows = D.overall.skippedFiles;
-  return [heading('Skipped images'), h('p', { class: 'lead' }, `${plural(D.overall.skipped, 'image')} could not be read and are in no other number of this report.`),
-    omittedNote(rows.length, D.overall.skipped, 'skipped images'),
-    h('table', { class: 'list' }, h('thead', {}, h('tr', {}, h('th', {}, 'File'), h('th', {}, 'Reason'))),
-      h('tbody', {}, rows.map(([file, reason]) => h('tr', {}, h('td', {}, fileName(file)), h('td', {}, reason)))))];
+  const rows = Object.values(D.skipped), all = D.overall;
+  const table = (heads, body) => h('div', { class: 'scroll' }, h('table', { class: 'list' },
+    h('thead', {}, h('tr', {}, heads.map(([text, number]) => h('th', { class: number ? 'n' : '', scope: 'col' }, text)))), h('tbody', {}, body)));
+  return [heading('Skipped images'),
+    h('p', { class: 'lead' }, `${plural(all.skipped, 'image')} could not be read${all.skipped === 1 ? ' and is' : ' and are'} in no other number of this report.`),
+    rows.length < all.skipped ? h('p', { class: 'note' }, `${integer(rows.length)} of ${integer(all.skipped)} shown, to keep this file small; findings.json beside it names all.`) : null,
+    rows.length ? table([['File'], ['Reason']], rows.map(([file, reason]) => h('tr', {}, h('td', {}, fileName(file)), h('td', {}, h('bdi', {}, reason))))) : null,
+    unlooked() ? [h('h2', {}, 'Not looked at ', h('small', {}, plural(unlooked(), 'file'))),
+      h('p', { class: 'quiet' }, 'Files of the folder that are not taken for images, or of a kind that cannot be decoded. They are in no number of this report.'),
+      table([['Kind'], ['Files', true]], all.unlooked.map(([kind, count]) => h('tr', {}, h('td', {}, h('bdi', {}, kind)), h('td', { class: 'n' }, integer(count)))))] : null];
 }

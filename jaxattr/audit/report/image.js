@@ -37,7 +37,7 @@ function place(node, column, row, width, height) {
 }
 
 function boxMark([top, left, bottom, right]) {
-  const node = h('div', { class: 'box', title: 'Where the evidence of the finding is densest' });
+  const node = h('div', { class: 'box', title: 'The place that a finding names' });
   place(node, left, top, right - left, bottom - top);
   return node;
 }

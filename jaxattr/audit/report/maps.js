@@ -2,6 +2,7 @@
 const PALETTES = Object.fromEntries(Object.entries(D.palettes).map(([name, text]) => [name, bytes(text)]));
 // `scale` is for the maps of one image, `rows` for a row of images, where one would outshine the rest.
 const view = { scale: 'shared', rows: 'own', opacity: 0.3, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
+const SPOT = 90; // strength of a legend's spot, of 127
 const MAP_NAMES = ['label', 'rival', 'pair', 'positive'];
 let redraws = [];
 
@@ -25,12 +26,35 @@ function mapOf(image, name) {
   return toMap(bytes(image.maps).slice(place * size, (place + 1) * size), image.scales[place]);
 }
 
-// What the two signs of a map mean, in words.
+// What the two signs of a map mean, in words. In a pair map the second sign speaks for the rival.
 function meaning(name, label, rival) {
-  if (name === 'pair') return { for: `for ${className(label)}`, against: `for ${className(rival)}`, title: `${className(label)} against ${className(rival)}` };
+  if (name === 'pair') return { name, for: `for ${className(label)}`, against: `for ${className(rival)}`, title: `${className(label)} against ${className(rival)}` };
   const subject = className(name === 'rival' ? rival : label);
-  if (name === 'positive') return { for: `for ${subject}`, against: '', title: `for ${subject}, positive only` };
-  return { for: `for ${subject}`, against: `against ${subject}`, title: `for ${subject}` };
+  if (name === 'positive') return { name, for: `for ${subject}`, against: '', title: `for ${subject}, positive only` };
+  return { name, for: `for ${subject}`, against: `against ${subject}`, title: `for ${subject}` };
+}
+
+// A spot in the colour that a sign has in the maps, whichever colours are chosen.
+function swatch(sign) {
+  const spot = h('span', { class: `swatch ${sign}`, 'aria-hidden': 'true' });
+  const draw = () => {
+    const place = 3 * (127 + (sign === 'for' ? SPOT : -SPOT));
+    spot.style.background = `rgb(${[...PALETTES[view.colours].subarray(place, place + 3)].join()})`;
+  };
+  redraws.push(draw);
+  draw();
+  return spot;
+}
+
+// What the colours of a block of maps mean, by name where all its maps ask for the same class. Maps
+// of another kind, in which a colour means something else, never stand under it: they have their own.
+function legend(indices, map = 'pair') {
+  const shown = indices.map(imageOf).filter(Boolean);
+  if (!shown.length) return null;
+  const named = (key, other) => (shown.every((one) => one[key] === shown[0][key]) ? h('bdi', {}, className(shown[0][key])) : other);
+  const second = map === 'pair' ? ['for ', named('rival', 'the strongest other class of each image')] : ['against ', named('label', 'it')];
+  return h('p', { class: 'sub legend', 'data-map': map }, map === 'pair' ? 'Pair maps: ' : 'Label maps: ',
+    h('span', { class: 'sign' }, swatch('for'), 'for ', named('label', 'the label')), h('span', { class: 'sign' }, swatch('against'), second));
 }
 
 // Value between patch centres (bilinear) or of the patch, in units of `limit`.
@@ -107,7 +131,7 @@ async function decodePhoto(text) {
 // A canvas that draws itself again whenever the view changes; `limit()` is what 1.0 stands for.
 function mapCanvas(map, { photo, size, limit, words, alone, rows }) {
   const width = size, height = Math.round((size * ROWS) / COLUMNS);
-  const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'aria-label': describe(map, words) });
+  const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'aria-label': describe(map, words), 'data-map': words.name });
   const draw = async () => {
     const decoded = await loadPhoto(photo);
     const context = canvas.getContext('2d');
@@ -156,7 +180,7 @@ function colourBar(map, { limit, words, alone }) {
   };
   redraws.push(draw);
   draw();
-  return h('div', { class: 'colourbar' }, canvas, ticks,
+  return h('div', { class: 'colourbar', 'data-map': words.name }, canvas, ticks,
     h('div', { class: 'signs' }, h('span', {}, words.against), h('span', {}, words.for)));
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxattr.audit import limits as audit_limits
+from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
 from jaxattr.audit.ledger import MAPS, Ledger, pack
 from jaxattr.audit.limits_text import sentences
@@ -19,7 +20,6 @@ from jaxattr.labels import LabelTable
 
 CONFUSIONS = 12
 EVIDENCE = 48
-SKIPPED = 200
 CLASSES = 100
 TRAINING = 6
 
@@ -48,6 +48,7 @@ def packed(values: np.ndarray) -> list[Any]:
 
 def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
     """The numbers of the first page."""
+    part = extent(ledger)
     return {
         "images": summary.images,
         "correct": summary.correct,
@@ -57,11 +58,12 @@ def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
         "bins": [[number(float(value)) for value in row] for row in summary.bins],
         "present": len(summary.classes),
         "labels": len(ledger.receipt.labels),
-        "count": ledger.receipt.count,
-        "total": ledger.receipt.total,
+        "partial": part.partial,
+        "count": part.images,
+        "total": part.of_images,
+        "leftOut": len(part.left_out),
         "skipped": len(summary.skipped),
-        "unlooked": sum(count for _, count in ledger.receipt.unlooked),
-        "skippedFiles": [list(one) for one in summary.skipped[:SKIPPED]],
+        "unlooked": [list(one) for one in ledger.receipt.unlooked],
     }
 
 
@@ -191,11 +193,19 @@ def image(row: dict[str, Any]) -> list[Any]:
     ]
 
 
-def names(ledger: Ledger, indices: set[int]) -> dict[str, list[str]]:
-    """Short name, full label and wnid of the classes that the page speaks of."""
-    table = LabelTable(ledger.receipt.labels)
+def names(ledger: Ledger, indices: set[int]) -> dict[str, list[str | int]]:
+    """Of the classes that the page speaks of: short name, full label, wnid, how many images of it
+    the whole folder has (-1: not known), and whether it was audited."""
+    table, sizes = LabelTable(ledger.receipt.labels), dict(ledger.receipt.sizes)
+    unknown, audited = 0 if sizes else -1, extent(ledger).classes
     return {
-        str(index): [table.short(index), ledger.receipt.labels[index], table.wnid(index) or ""]
+        str(index): [
+            table.short(index),
+            ledger.receipt.labels[index],
+            table.wnid(index) or "",
+            sizes.get(index, unknown),
+            int(index in audited),
+        ]
         for index in sorted(indices)
     }
 

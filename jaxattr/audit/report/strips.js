@@ -5,7 +5,7 @@ function tile(index, { from, map = 'pair', line, limit, size = 112 }) {
   const words = meaning(map, image.label, image.rival);
   return h('a', { class: 'tile', href: `#/image/${index}?from=${from}`, title: image.file },
     h('img', { src: photoUrl(image.photo), alt: `Image ${index}, labelled ${className(image.label)}`, width: size, height: Math.round((size * ROWS) / COLUMNS) }),
-    map ? mapCanvas(mapOf(image, map), { photo: image.photo, size, limit, words, rows: true }) : null,
+    mapCanvas(mapOf(image, map), { photo: image.photo, size, limit, words, rows: true }),
     h('span', { class: 'line' }, line || marginLine(image)));
 }
 
@@ -14,22 +14,12 @@ function marginLine(image) {
   return h('span', {}, h('bdi', {}, className(margin >= 0 ? image.label : image.rival)), ` by ${figure(Math.abs(margin), 2)}`);
 }
 
-// One limit for the row, so that its maps can be compared.
+// One limit for the row, so that its maps can be compared. Whoever puts it on a page puts the legend
+// of its kind of maps above it.
 function strip(indices, { from, map = 'pair', line }) {
   const shown = indices.map(imageOf).filter(Boolean);
-  const largest = map ? Math.max(0, ...shown.map((image) => mapOf(image, map).limit)) : 0;
+  const largest = Math.max(0, ...shown.map((image) => mapOf(image, map).limit));
   return h('div', { class: 'strip' }, indices.map((index) => tile(index, { from, map, line: line && line(index), limit: () => largest })));
-}
-
-// What the colours of a row of pair maps mean: by name where all images have the same two classes.
-function legend(indices) {
-  const shown = indices.map(imageOf).filter(Boolean);
-  if (!shown.length) return null;
-  const [{ label, rival }] = shown;
-  const words = shown.every((one) => one.label === label && one.rival === rival)
-    ? [h('bdi', {}, className(label)), h('bdi', {}, className(rival))]
-    : ['the label', 'the strongest other class, which the line below names where it leads'];
-  return h('p', { class: 'sub legend' }, h('span', { class: 'swatch for' }), 'for ', words[0], ' \u2003 ', h('span', { class: 'swatch against' }), 'for ', words[1]);
 }
 
 function thumbnails(indices, from, count) {
@@ -65,9 +55,9 @@ function pairStrips(label, rival, record) {
     ? h('section', { class: 'strips' }, h('h3', {}, title, ' ', h('small', {}, note)),
       strip(members.map((one) => one[0]), { from, line: memberLine(members)(label, rival) }))
     : null;
-  return h('div', { class: 'sets' },
+  return h('div', {}, legend([...record.suspicious, ...record.typical].map((one) => one[0])), h('div', { class: 'sets' },
     part('Most suspicious', 'smallest margin; photo above, pair map below', record.suspicious),
-    part('Most typical', 'clear, and closest to the mean pair map', record.typical));
+    part('Most typical', 'clear, and closest to the mean pair map', record.typical)));
 }
 
 // Images of the training folder: they have no page here, only a photo, a label and a file name.
