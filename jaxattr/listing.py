@@ -29,16 +29,14 @@ _DROPPINGS = frozenset(
         *("picasa.ini", "__pycache__"),
     ]
 )
-# Never opened and never counted.
+# Never opened and never counted: texts, sound, weights.
 _NO_PICTURES = frozenset(
     [
         *(".txt", ".md", ".rst", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xml", ".yaml"),
         *(".yml", ".toml", ".ini", ".cfg", ".conf", ".log", ".html", ".htm", ".css", ".js", ".py"),
-        *(".ipynb", ".sh", ".bat", ".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".mat", ".h5"),
-        *(".hdf5", ".parquet", ".arrow", ".safetensors", ".onnx", ".db", ".sqlite", ".lock"),
-        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".md5", ".sha256", ".xmp"),
-        *(".aae", ".thm", ".lnk", ".url", ".names", ".lst", ".doc", ".docx", ".xls", ".xlsx"),
-        *(".wav", ".mp3", ".m4a", ".flac"),
+        *(".ipynb", ".sh", ".bat", ".pt", ".pth", ".safetensors", ".onnx", ".db", ".sqlite"),
+        *(".lock", ".md5", ".sha256", ".xmp", ".aae", ".thm", ".lnk", ".url", ".names", ".lst"),
+        *(".doc", ".docx", ".xls", ".xlsx", ".wav", ".mp3", ".m4a", ".flac"),
     ]
 )
 # Camera raw files are TIFF files whose first picture is a thumbnail.

@@ -17,6 +17,7 @@ PACKAGE = Path(jaxattr.__file__).parent
 # A room may import rooms of lower numbers, and its own.
 LEVELS = {
     "errors": 0,
+    "formats": 1,
     "threads": 1,
     "types": 1,
     "nonlinear": 1,
@@ -28,6 +29,7 @@ LEVELS = {
     "heads": 2,
     "images": 2,
     "labels": 2,
+    "listing": 3,
     "gradients": 3,
     "sites": 3,
     "relevance": 3,
