@@ -45,12 +45,20 @@ def named(
     one must be the output's own; the other one is then the class that it is not.
     """
     from jaxattr.audit.dataset import class_names
-    from jaxattr.labels import LabelTable
+    from jaxattr.errors import DatasetError
+    from jaxattr.images import printable
+    from jaxattr.labels import LabelTable, is_number
 
     if model is before:
         return model
     table, names = LabelTable(model.labels), class_names(root, labels_file)
-    others = [name for name in names if not table.candidates(name)]
+    others = [name for name in names if not (table.candidates(name) or is_number(name))]
+    if len(names) == len(others) == 2:
+        raise DatasetError(
+            f"{printable(root)}: this model has one output, {model.labels[1]}, and the classes are "
+            f"{names[0]} and {names[1]}; say which is which with --class-names FILE, a line each, "
+            "the one that the output stands for last."
+        )
     if len(names) == 2 and len(others) == 1 and (1,) in map(table.candidates, names):
         model = replace(model, labels=(others[0], model.labels[1]))
     options.note(

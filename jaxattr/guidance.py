@@ -20,6 +20,7 @@ from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.methods import complete
 from jaxattr.types import Image, Loss, Model
+from jaxattr.vit import check_image
 
 Side = Literal["left", "right", "top", "bottom"]
 Resize = Literal["squeeze", "crop", "pad"]
@@ -155,6 +156,9 @@ def guided(
         JaxattrError: a class that the model has not, where it is not traced (there: NaN), not one
             class for each guide, or sizes that differ.
     """
+    check_image(model, image)
+    for one in guides[:1]:
+        check_image(model, one)
     for name, indices in (("target", target), ("against", against)):
         index = losses.class_index(indices, what=name)
         losses.check_classes(index, model.config.classes, what=name)

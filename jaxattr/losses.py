@@ -42,7 +42,12 @@ def class_index(class_: Any, *, what: str = "class index") -> Any:
             f"{what} {_short(class_)} is of type {found.dtype}; give a whole number, which "
             f"LabelTable.resolve finds for a label."
         )
-    return found.astype(np.int32)
+    # A number that int32 does not hold would become another one; it is out of range as it is.
+    lowest, highest = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    if isinstance(found, jax.Array):
+        wide = found.dtype.itemsize > 4
+        return (jnp.clip(found, lowest, highest) if wide else found).astype(np.int32)
+    return np.clip(found.astype(np.int64), lowest, highest).astype(np.int32)
 
 
 def check_classes(indices: Any, classes: int, *, what: str = "class index") -> None:

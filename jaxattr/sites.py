@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Loss, Map, Model, Rules, Taps, ViTConfig
-from jaxattr.vit import LayerNorm, forward
+from jaxattr.vit import LayerNorm, check_image, forward
 
 
 def last_attention_gradient(
@@ -113,6 +113,7 @@ def image_gradient(
     rules: Rules = Rules(),  # noqa: B008
 ) -> Float[Array, "height width channel"]:
     """The gradient of a loss with respect to the pixels; with other rules, their relevance."""
+    check_image(model, image)
     return jax.grad(lambda pixels: loss(forward(model, pixels, rules=rules)[0]))(image)
 
 
@@ -120,6 +121,7 @@ def integrated_image_gradient(
     model: Model, image: Image, loss: Loss, steps: int, quadrature: str, baseline: float
 ) -> Float[Array, "height width channel"]:
     """The mean of the pixels' gradient on the straight way from a constant image."""
+    check_image(model, image)
     if steps < 2 or quadrature not in ("gauss_legendre", "trapezoid"):
         raise ValueError(
             f"quadrature is {quadrature!r} of {steps} steps; choose gauss_legendre or trapezoid, "
@@ -169,6 +171,7 @@ def in_float64(
 
     A model that is float64 already gets float64 back.
     """
+    check_image(model, image)
     if model.config.dtype == "float64":
         return function(model, image, loss)
     with jax.enable_x64(True):

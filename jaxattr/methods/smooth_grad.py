@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxattr.sites import per_patch, smoothed_image_gradient
 from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.vit import check_image
 
 
 def smooth_grad(
@@ -31,6 +32,7 @@ def smooth_grad(
         absolute: take the magnitude before the mean; without, the map is signed, as published.
         noise: the noise itself, in place of `key`, `samples` and `stdev`.
     """
+    check_image(model, image)
     if noise is None:
         if samples < 1:
             raise ValueError(f"samples is {samples}; give at least 1.")

@@ -136,6 +136,7 @@ def mask_sets(
     Raises:
         JaxattrError: an unknown fill, one that acts on tokens, or sets that do not fit.
     """
+    check_image(model, image)
     check_fill(model.config, sets.shape[-1], fill)
     if fill in TOKEN_FILLS:
         raise JaxattrError(f"fill {fill} acts on tokens; sets are masked in the image.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattr.errors import CheckpointError
+from jaxattr.heads import two_classes
 from jaxattr.models import class_names, native, preprocessing
 from jaxattr.models import config as configs
 from jaxattr.models.convert import assemble, detect, slots_of, used
@@ -55,16 +56,16 @@ def read(
         processing, said = _preprocessing(folder, json, config)
         notes += said
         if names is None:
-            labels, said = class_names.read(folder, json, config.classes)
+            labels, said = class_names.read(folder, json, config)
             notes += said
         else:
-            labels = class_names.given(names, config.classes)
+            labels = class_names.given(names, *class_names.counts(config))
         values = read_values({source: stored[found.sources[source]] for source in used(slots)})
         parameters = assemble(slots, values, config)
     except CheckpointError as error:
         named = str(error).startswith((name, str(folder)))
         raise error if named else CheckpointError(f"{name}: {error}") from error
-    return Model(parameters, config, labels, processing, name, tuple(notes))
+    return labelled(Model(parameters, config, (), processing, name, tuple(notes)), labels)
 
 
 def renamed(model: Model, heads: int | None, names: class_names.ClassNames | None) -> Model:
@@ -75,7 +76,16 @@ def renamed(model: Model, heads: int | None, names: class_names.ClassNames | Non
         )
     if names is None:
         return model
-    return replace(model, labels=class_names.given(names, model.config.classes))
+    return labelled(model, class_names.given(names, *class_names.counts(model.config)))
+
+
+def labelled(model: Model, labels: tuple[str, ...]) -> Model:
+    """The model with these labels; two for one logit make two classes of it."""
+    if len(labels) == model.config.classes:
+        return replace(model, labels=labels)
+    no, yes = labels
+    said = f"one output has two names: it stands for {yes} (its sigmoid), and {no} is the rest."
+    return replace(two_classes(model, 0, (no, yes)), notes=(*model.notes, said))
 
 
 def _config(

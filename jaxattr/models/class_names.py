@@ -11,14 +11,21 @@ from typing import Any
 from jaxattr.errors import CheckpointError
 from jaxattr.labels import imagenet_wnids
 from jaxattr.models.files import parse_json, quoted, read_bytes, read_json
+from jaxattr.types import ViTConfig
 
 ClassNames = str | os.PathLike[str] | Sequence[str]
 """A file of names, `"imagenet"`, or the names themselves, in the order of the outputs."""
 IMAGENET = "imagenet"
 
 
-def given(names: ClassNames, classes: int) -> tuple[str, ...]:
-    """The names that the user gives: see `ClassNames`.
+def counts(config: ViTConfig) -> tuple[int, ...]:
+    """How many names a head may be given: one for each output, or two for a single logit's."""
+    alone = config.classes == 1 and config.problem == "single_label"
+    return (1, 2) if alone else (config.classes,)
+
+
+def given(names: ClassNames, *classes: int) -> tuple[str, ...]:
+    """The names that the user gives, as many as one of `classes`: see `ClassNames`.
 
     A file holds one name a line, or JSON: a list, or an object of number and name (either way
     round).
@@ -27,39 +34,41 @@ def given(names: ClassNames, classes: int) -> tuple[str, ...]:
         CheckpointError: the file cannot be read, or does not hold one name for each class.
     """
     if isinstance(names, str) and names.casefold() == IMAGENET:
-        if classes != len(imagenet_wnids()):
+        if len(imagenet_wnids()) not in classes:
             raise CheckpointError(
-                f"class names: ImageNet-1k has 1000 classes, the model has {classes}; give a file "
+                f"class names: ImageNet-1k has 1000 classes, the model {classes[0]}; give a file "
                 f"of its own names."
             )
         return imagenet_wnids()
     if not isinstance(names, str | os.PathLike):
-        return _checked(list(names), "class names", classes)
+        return _checked(list(names), "class names", *classes)
     path = Path(names).expanduser()
     content = read_bytes(path)
     if path.suffix.lower() == ".json" or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
-        return _checked(parse_json(content, path), str(path), classes)
+        return _checked(parse_json(content, path), str(path), *classes)
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8 text ({error.reason}); save it so.") from error
     while lines and not lines[-1].strip():
         lines.pop()
-    return _checked([line.strip() for line in lines], str(path), classes)
+    return _checked([line.strip() for line in lines], str(path), *classes)
 
 
-def read(folder: Path, json: Mapping[str, Any], classes: int) -> tuple[tuple[str, ...], list[str]]:
+def read(
+    folder: Path, json: Mapping[str, Any], config: ViTConfig
+) -> tuple[tuple[str, ...], list[str]]:
     """The labels that a checkpoint's files give, else class numbers; and notes on them.
 
     `labels.json` comes first, then `id2label` (or `label2id` alone), then timm's `label_names`. A
     head of 1,000 classes without names is ImageNet's only where timm's `pretrained_cfg` says that
     it was trained on ImageNet-1k last.
     """
-    path = folder / "labels.json"
+    path, classes = folder / "labels.json", config.classes
     pretrained = json.get("pretrained_cfg")
     pretrained = pretrained if isinstance(pretrained, Mapping) else {}
     if path.is_file():
-        return _checked(read_json(path), "labels.json", classes), []
+        return _checked(read_json(path), "labels.json", *counts(config)), []
     told = {
         "id2label": json.get("id2label"),
         "label2id": json.get("label2id"),
@@ -91,14 +100,14 @@ def _tag(json: Mapping[str, Any], pretrained: Mapping[str, Any]) -> str:
     return name.partition(".")[2] if isinstance(name, str) else ""
 
 
-def _checked(labels: Any, origin: str, classes: int) -> tuple[str, ...]:
+def _checked(labels: Any, origin: str, *classes: int) -> tuple[str, ...]:
     if isinstance(labels, Mapping):
         labels = _in_order(labels, origin)
-    if not isinstance(labels, list | tuple) or len(labels) != classes:
+    if not isinstance(labels, list | tuple) or len(labels) not in classes:
         many = isinstance(labels, list | tuple)
         count = f"{len(labels)} labels" if many else f"{quoted(labels)}, which is no list of labels"
         raise CheckpointError(
-            f"{origin} holds {count}, the head has {classes} classes; give one label for each "
+            f"{origin} holds {count}, the head has {classes[0]} classes; give one label for each "
             f"class, in the order of the outputs."
         )
     return tuple(_label(label, f"{origin}: {index}") for index, label in enumerate(labels))

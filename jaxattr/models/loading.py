@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxattr.errors import CheckpointError
 from jaxattr.models import embedded, hub, positions, preprocessing
@@ -16,7 +18,7 @@ from jaxattr.models.aliases import EMBEDDED, resolve
 from jaxattr.models.checkpoint import read, renamed
 from jaxattr.models.class_names import ClassNames
 from jaxattr.models.config import epsilon
-from jaxattr.models.files import refuse_pickle, weight_files
+from jaxattr.models.files import quoted, refuse_pickle, weight_files
 from jaxattr.types import Model
 
 _DTYPES = ("float32", "float64", "bfloat16")
@@ -49,14 +51,17 @@ def load(
         heads: the number of attention heads, for weights that come without a config.
         class_names: the names of the classes in the order of the outputs: a sequence, a file (one
             name a line, or JSON), or `"imagenet"`. By default those of `labels.json` beside the
-            weights, of `config.json`, or the numbers of the outputs.
+            weights, of `config.json`, or the numbers of the outputs. A head of one logit may be
+            given two names, the class that the output stands for last: it becomes two classes.
 
     Raises:
         CheckpointError: one line with what came, what was wanted and what to do.
     """
     dtype, wide = _dtype(dtype), bool(jax.config.read("jax_enable_x64"))
-    if heads is not None and (isinstance(heads, bool) or heads < 1):
-        raise CheckpointError(f"heads {heads} is not supported; wanted a positive whole number.")
+    if heads is not None and not _is_positive(heads):
+        raise CheckpointError(
+            f"heads {quoted(heads)} is not supported; wanted a positive whole number."
+        )
     model = _read(os.fspath(source), revision, "float64" if wide else "float32", heads, class_names)
     config = model.config
     if layer_norm_epsilon is not None:
@@ -112,5 +117,15 @@ def _dtype(name: str | None) -> str:
     return name
 
 
-def _size(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def _size(size: Any) -> tuple[int, int]:
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(map(_is_positive, sides)):
+        raise CheckpointError(
+            f"image_size {quoted(size)} is not supported; wanted a positive whole number, or "
+            f"(height, width)."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
