@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jaxattr.cli.process import printable
+
 if TYPE_CHECKING:
     from jaxattr.audit.finding import Finding
     from jaxattr.audit.ledger import Ledger
@@ -18,7 +20,9 @@ def overview(ledger: Ledger, findings: list[Finding]) -> str:
     lines += [f"  {one.severity:<6}  {one.title}" for one in findings[:SHOWN_FINDINGS]]
     if len(findings) > SHOWN_FINDINGS:
         lines.append(f"  ... and {len(findings) - SHOWN_FINDINGS} more in the report")
-    return "\n".join([*lines, *_cannot_see(ledger)])
+    # Titles name files and labels, which may hold anything.
+    lines = [printable(line.replace("\n", "\\n")) for line in [*lines, *_cannot_see(ledger)]]
+    return "\n".join(lines)
 
 
 def _audited(ledger: Ledger) -> str:

@@ -73,7 +73,12 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
 
 
 def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
-    """Findings as CSV, one row each, columns `COLUMNS`; lists are joined by `;`."""
+    """Findings as CSV, one row and one line each, columns `COLUMNS`.
+
+    Lists are joined by `;`. A member that holds a `;`, a `"` or what is not printable is written as
+    a JSON string without any of them (`"a\\u003bb.jpg"`), so that splitting at `;` always gives
+    the members. Elsewhere what is not printable is escaped likewise.
+    """
     names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -152,4 +157,16 @@ def _cell(value: Any) -> str:
     value = _plain(value)
     if value is None:
         return ""
-    return ";".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ";".join(map(_member, map(str, value)))
+    return "".join(one if one.isprintable() else _escaped(one) for one in str(value))
+
+
+def _member(text: str) -> str:
+    if text.isprintable() and not {";", '"'} & set(text):
+        return text
+    return json.dumps(text).replace(";", "\\u003b")
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]

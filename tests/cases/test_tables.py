@@ -1,0 +1,153 @@
+"""Tables of labels as data sets have them, and findings written as tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from pathlib import Path
+
+import drawn_ledger
+import pytest
+from test_folders import LABELS, pairs, picture, put
+
+from jaxattr.audit import export
+from jaxattr.audit.dataset import index
+from jaxattr.audit.finding import Finding
+from jaxattr.cli.audit_overview import overview
+from jaxattr.errors import DatasetError
+
+ROWS = (("a b.jpg", "cat"), ("sub/b.jpg", "dog"))
+
+
+def filled(root: Path, *names: str) -> Path:
+    for name in names or ("a b.jpg", "sub/b.jpg"):
+        put(root / name)
+    return root
+
+
+def table(root: Path, text: str, name: str = "metadata.csv", encoding: str = "utf-8") -> Path:
+    return put(root / name, text.encode(encoding))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [
+        (("file_name", "label"), "utf-8"),
+        (("Path", "Class"), "utf-8-sig"),
+        (("image", "category"), "utf-16"),
+        (("File Name", "class-name"), "utf-16-le"),
+        (None, "utf-8"),
+    ],
+)
+def test_columns_delimiters_and_encodings(tmp_path, delimiter, header, encoding):
+    lines = [*([header] if header else []), *ROWS, ("", "")]
+    filled(tmp_path)
+    table(tmp_path, "\r\n".join(map(delimiter.join, lines)), encoding=encoding)
+    assert pairs(index(tmp_path, LABELS)) == {"a b.jpg": 0, "sub/b.jpg": 1}
+
+
+def test_other_forms_of_tables(tmp_path):
+    filled(tmp_path, "a.jpg", "b.jpg")
+    wanted = {"a.jpg": 0, "b.jpg": 1}
+    for text in (
+        "a.jpg 0\nb.jpg   1\n",
+        "cat,a.jpg\ndog,b.jpg\n",
+        'file,note,target\n"a.jpg","x, ""y""", 0.0\nb.jpg,,1.0\n',
+        "sep=;\nfilename;y\na.jpg;cat\nb.jpg;dog\n",
+        f"{tmp_path}/a.jpg,cat\n./b.jpg,dog\n",
+        f"{tmp_path.name}/a.jpg,cat\n{tmp_path.name}/b.jpg,dog\n",
+    ):
+        path = table(tmp_path, text, "labels.csv")
+        assert pairs(index(tmp_path, LABELS, labels_file=path)) == wanted, text
+    lines = [{"image": "a.jpg", "class": 0.0}, {"image": "b.jpg", "class": 1}]
+    path = table(tmp_path, "\n".join(map(json.dumps, lines)), "labels.jsonl")
+    assert pairs(index(tmp_path, LABELS, labels_file=path)) == wanted
+
+
+def test_an_unknown_header_names_the_known_ones(tmp_path):
+    filled(tmp_path, "a.jpg")
+    table(tmp_path, "picture,kind\na.jpg,cat\n")
+    with pytest.raises(DatasetError, match=r"columns are 'picture, kind'.* file_name, .* label, "):
+        index(tmp_path, LABELS)
+    path = table(tmp_path, "path,kind\na.jpg,cat\n", "labels.csv")
+    with pytest.raises(DatasetError, match=r"columns are 'path, kind', of which none .* label, "):
+        index(tmp_path, LABELS, labels_file=path)
+
+
+def test_rows_that_are_missing_are_counted(tmp_path):
+    for name in ("cat.jpg", "dog.jpg", "bird.jpg", "fish.jpg"):
+        picture(tmp_path / name)
+    table(tmp_path, "file_name,label\ncat.jpg,cat\ndog.jpg,dog\n")
+    found = index(tmp_path, LABELS)
+    assert pairs(found) == {"cat.jpg": 0, "dog.jpg": 1}
+    assert found.unlooked == (("not listed in metadata.csv", 2),)
+    assert "2 images of the folder are not listed in metadata.csv" in found.notes[0]
+    assert "'bird.jpg', 'fish.jpg'" in found.notes[0]
+
+
+def test_captions_are_no_labels(tmp_path):
+    filled(tmp_path, "cat/a.jpg", "dog/b.jpg")
+    table(tmp_path, "file_name,text\ncat/a.jpg,a photo\ndog/b.jpg,a photo\n")
+    found = index(tmp_path, LABELS)
+    assert pairs(found) == {"cat/a.jpg": 0, "dog/b.jpg": 1}
+    assert found.notes == (
+        "metadata.csv has no column of labels (file_name, text): the folders give the labels",
+    )
+    lines = ['{"file_name": "cat/a.jpg", "caption": "a"}', '{"file_name": "dog/b.jpg"}']
+    (tmp_path / "metadata.csv").unlink()
+    table(tmp_path, "\n".join(lines), "metadata.jsonl")
+    assert pairs(index(tmp_path, LABELS)) == {"cat/a.jpg": 0, "dog/b.jpg": 1}
+
+
+def test_files_are_found_whatever_their_spelling(tmp_path):
+    decomposed, composed = (unicodedata.normalize(form, "caf\xe9") for form in ("NFD", "NFC"))
+    filled(tmp_path, f"{decomposed}.jpg", f"x/{composed}.JPG", "back\\slash.jpg", "y/c.jpg")
+    rows = [f"{composed}.jpg", f"x\\{decomposed}.jpg", "back\\slash.jpg", r".\Y\c.jpg"]
+    table(tmp_path, "file_name,label\n" + "".join(f"{one},cat\n" for one in rows))
+    wanted = {f"{decomposed}.jpg", f"x/{composed}.JPG", "back\\slash.jpg", "y/c.jpg"}
+    assert set(index(tmp_path, LABELS).files) == wanted
+    # Two files that differ in case only are not guessed between.
+    filled(tmp_path, "y/C.jpg")
+    with pytest.raises(DatasetError, match="1 of 4 files are not in"):
+        index(tmp_path, LABELS)
+
+
+NAMES = ("a\rb.jpg", "c;d.jpg", 'e"f.jpg', "g,h\n.jpg", "\x1b[31mred.jpg", "plain é.jpg")
+
+
+def test_findings_are_one_row_each_whatever_the_names(tmp_path):
+    drawn = drawn_ledger.rows([(i % 2, i % 2) for i in range(len(NAMES))], classes=2)
+    named = [{**row, "file": name} for row, name in zip(drawn, NAMES, strict=True)]
+    ledger = drawn_ledger.ledger(tmp_path, named, labels=("cat;dog", "b\rc"))
+    entries = dict.fromkeys(Finding._fields) | {
+        "kind": "k",
+        "severity": "high",
+        "title": "the file a\rb\n\x1b[2J",
+        "classes": (0, 1),
+        "images": tuple(range(len(NAMES))),
+    }
+    findings = [Finding(**entries)] * 2
+    text = export.findings_csv(findings, ledger)
+    assert len(text.splitlines()) == 3
+    assert not {"\r", "\x1b"} & set(text)
+    for one in csv.DictReader(io.StringIO(text)):
+        assert tuple(map(_read, one["files"].split(";"))) == NAMES
+        assert tuple(map(_read, one["labels"].split(";"))) == ("cat;dog", "b\rc")
+        assert one["title"] == r"the file a\rb\n\u001b[2J"
+
+
+def test_the_terminal_obeys_no_name(tmp_path, monkeypatch):
+    from jaxattr.cli import audit_overview
+
+    monkeypatch.setattr(audit_overview, "_audited", lambda ledger: "seen")
+    monkeypatch.setattr(audit_overview, "_cannot_see", lambda ledger: ["\x1b[2J"])
+    entries = dict.fromkeys(Finding._fields) | {"severity": "high", "title": "a\n\x1bb\r"}
+    said = overview(None, [Finding(**entries)])  # pyright: ignore[reportArgumentType]
+    assert said.splitlines() == ["seen", "1 findings:", r"  high    a\n\x1bb\r", r"\x1b[2J"]
+
+
+def _read(member: str) -> str:
+    return json.loads(member) if member.startswith('"') else member
