@@ -16,7 +16,7 @@ SHOWN_LIMITS = 4
 
 def overview(ledger: Ledger, findings: list[Finding]) -> str:
     """What was audited, the worst findings, and what could not be seen."""
-    lines = [_audited(ledger), f"{len(findings)} findings" + (":" if findings else "")]
+    lines = [_audited(ledger), _count(len(findings), "finding") + (":" if findings else "")]
     lines += [f"  {one.severity:<6}  {one.title}" for one in findings[:SHOWN_FINDINGS]]
     if len(findings) > SHOWN_FINDINGS:
         lines.append(f"  ... and {len(findings) - SHOWN_FINDINGS} more in the report")
@@ -30,15 +30,20 @@ def _audited(ledger: Ledger) -> str:
 
     columns, part = ledger.read("label", "prediction"), extent(ledger)
     right = int((columns["label"] == columns["prediction"]).sum())
-    images, classes, left = len(columns["label"]), len(part.classes), len(part.left_out)
-    partial = f" (PARTIAL: {part.images} of {part.of_images})" if part.partial else ""
-    seen = f"{images} image{'' if images == 1 else 's'}{partial}"
-    of = f"{classes} of {classes + left} classes" if left else _classes(classes)
-    return f"{seen}, {of}; the model agrees with {right} labels ({right / max(images, 1):.1%})"
+    images, of = len(columns["label"]), _count(len(part.classes), "class", "es")
+    every = len(part.classes) + len(part.left_out)
+    seen = f"{_count(images, 'image')}, {of}"
+    if part.limited:
+        seen = f"{_count(images, 'image')} (PARTIAL: {part.images} of {part.of_images}), {of}"
+        seen += f" of {every}" if part.left_out else ""
+    elif part.partial:
+        seen += f" (PARTIAL: of {part.of_images} images and {every} classes)"
+    agrees = f"{_count(right, 'label')} ({right / max(images, 1):.1%})"
+    return f"{seen}; the model agrees with {agrees}"
 
 
-def _classes(count: int) -> str:
-    return f"{count} class{'' if count == 1 else 'es'}"
+def _count(number: int, what: str, end: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else end}"
 
 
 def _cannot_see(ledger: Ledger) -> list[str]:

@@ -13,8 +13,8 @@ from jaxattr.audit.findings.contaminated_pair import pair_tests, testable
 from jaxattr.audit.findings.duplicate_image import split_of
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.posterior import DISCRIMINANT_IMAGES, Posterior, once, posterior
-from jaxattr.audit.probes import PROBES
-from jaxattr.audit.probes.store import load
+from jaxattr.audit.probes import PROBES, deletion, lots, rewriting
+from jaxattr.audit.probes.store import answers, load
 from jaxattr.audit.training import same_model
 
 STATED = (0.02, 0.05, 0.10)
@@ -188,7 +188,10 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
     if len(of.image) == 0:
         return [("anything", "no image could be read")]
     if len(of.classes) < 2:
-        reason = "all audited images carry one label, so there is nothing to weigh it against"
+        reason = (
+            f"all {'audited ' * part.partial}images carry one label, so there is nothing to weigh "
+            f"it against"
+        )
         found.append(("contaminated pairs and wrong labels", reason))
     elif not known.any():
         reason = "the model knows none of the classes; see the finding that says so"
@@ -203,14 +206,39 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
         reason = "only audited images were compared with each other"
         found.append(("copies among the images that were left out", reason))
     first = of.image[:1].tolist()
-    if any(row["map_pair"] is None for row in ledger.rows(first, "map_pair").values()):
+    maps = all(row["map_pair"] is not None for row in ledger.rows(first, "map_pair").values())
+    if not maps:
         found.append(("places of the evidence", "this ledger was made without maps"))
     found += _not_run_on_training(ledger, of)
+    return [*found, *_not_put_to_the_model(ledger, of, known, maps=maps)]
+
+
+def _not_put_to_the_model(
+    ledger: Ledger, of: Posterior, known: np.ndarray, *, maps: bool
+) -> list[tuple[str, str]]:
+    """What needs answers of the model, and was not asked, or had nothing to ask about."""
     unasked = [name for name in PROBES if not _asked(ledger, name)]
     if unasked:
         names = ", ".join(name.replace("_", " ") for name in unasked)
         reason = "their tests were not put to the model; run without --no-probes"
-        found.append((f"what needs the model ({names})", reason))
+        return [(f"what needs the model ({names})", reason)]
+    if not known.any():
+        what = "shortcuts, two objects, fragile classes and maps that explain nothing"
+        only = (
+            "only one class was audited" if len(of.classes) < 2 else "it knows none of the classes"
+        )
+        return [(what, f"the model was not asked about any image: {only}")]
+    found = []
+    for name, what, right in (
+        (rewriting.NAME, "fragile classes", " that the model gets right"),
+        (deletion.NAME, "maps that explain nothing", " of classes that the model knows"),
+    ):
+        tested = {one.question["label"] for one in answers(ledger, name)}
+        if len(tested) < len(of.classes) and (maps or name != deletion.NAME):
+            reason = (
+                f"a class needs {lots.LEAST} audited images{right}, and {lots.IMAGES} are drawn"
+            )
+            found.append((f"{what} in {len(of.classes) - len(tested):,} classes", reason))
     return found
 
 
@@ -219,9 +247,14 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
     found, part = [], extent(ledger)
     if ledger.training is None:
         files = (file for shard in ledger.iterate("file") for file in shard["file"])
-        if len({split_of(file) for file in files}) < 2:
+        splits = {split_of(file) for file in files}
+        if len(splits) < 2:
             there = "the audited files" if part.partial else "the files"
             reason = f"{there} lie in one split only; audit a folder that holds both"
+            if splits == {""}:
+                reason = (
+                    f"no path of {there} names a split (train, val, ...); audit a folder of both"
+                )
             found.append(("copies across splits", reason))
         what = "copies of training images, and proof of contamination that the model learned"
         return [*found, (what, UNTRAINED)]

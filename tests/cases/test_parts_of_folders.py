@@ -123,7 +123,7 @@ def test_the_sample_is_too_small_not_the_folder(tmp_path):
         ({CAT: 30, DOG: 20, BIRD: 10}, 60, "PARTIAL: 38 of the folder's 60 images were audited.",
          "38 images (PARTIAL: 38 of 60), 3 classes;"),
         (IN_FOLDER, None, "PARTIAL: 38 of the folder's 200 images were audited, in 3 of its 4 "
-         "classes.", "38 images (PARTIAL: 38 of 200), 3 of 4 classes;"),
+         "classes.", "38 images, 3 classes (PARTIAL: of 200 images and 4 classes);"),
     ],
 )  # fmt: skip
 def test_what_was_audited_is_said_alike_everywhere(tmp_path, sizes, total, sentence, line):

@@ -189,7 +189,8 @@ def test_limit_classes_and_partial(run, tmp_path) -> None:
         "PARTIAL: 10 of the folder's 155 images" in (tmp_path / "out" / "report.html").read_text()
     )
     result = run("--output", tmp_path / "two", "--classes", "wolf", "--classes", "2")
-    assert "62 images, 2 classes" in result.stdout
+    assert "62 images, 2 classes (PARTIAL: of 155 images and 5 classes)" in result.stdout
+    assert "folder's classes" not in result.stdout
 
 
 def test_a_training_folder(run, finished, tmp_path) -> None:

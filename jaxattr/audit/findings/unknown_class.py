@@ -34,12 +34,11 @@ def _all(of: Posterior, part: Extent) -> Finding:
         kind="unknown_class",
         severity="low",
         title=(
-            "On this sample the model does not know these classes: nothing was tested"
-            if part.partial
-            else "This model does not know these classes: nothing was tested"
+            f"On these {total:,} images the model does no better than guessing: labels were not "
+            f"tested"
         ),
         detail=(
-            f"Its calibrated log-loss on the {total:,} labels is {of.model.log_loss:.2f} nats; "
+            f"Its calibrated log-loss on their labels is {of.model.log_loss:.2f} nats; "
             f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}."
         ),
         classes=tuple(int(one) for one in of.classes),

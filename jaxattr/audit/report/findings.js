@@ -177,6 +177,6 @@ function skippedPage() {
     rows.length < all.skipped ? h('p', { class: 'note' }, `${integer(rows.length)} of ${integer(all.skipped)} shown, to keep this file small; findings.json beside it names all.`) : null,
     rows.length ? table([['File'], ['Reason']], rows.map(([file, reason]) => h('tr', {}, h('td', {}, fileName(file)), h('td', {}, h('bdi', {}, reason))))) : null,
     unlooked() ? [h('h2', {}, 'Not looked at ', h('small', {}, plural(unlooked(), 'file'))),
-      h('p', { class: 'quiet' }, 'Files of the folder that are not taken for images, or of a kind that cannot be decoded. They are in no number of this report.'),
+      h('p', { class: 'quiet' }, 'Files of the folder that took no part: not listed, not taken for images, or of a kind that cannot be decoded. They are in no number of this report.'),
       table([['Kind'], ['Files', true]], all.unlooked.map(([kind, count]) => h('tr', {}, h('td', {}, h('bdi', {}, kind)), h('td', { class: 'n' }, integer(count)))))] : null];
 }
