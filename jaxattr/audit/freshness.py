@@ -86,6 +86,24 @@ def marks(path: str | os.PathLike[str]) -> Marks:
     return now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def content_hash(dataset: Dataset) -> str:
+    """SHA-256 over file names, contents and labels; reads all files."""
+    digest = hashlib.sha256()
+    contents = map_ahead(lambda file: file_sha256(dataset.root / file), dataset.files, ahead=64)
+    for file, content, label in zip(dataset.files, contents, dataset.targets, strict=True):
+        digest.update(f"{file}\0{content}\0{int(label)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 def refresh(ledger: Ledger, dataset: Dataset, *, workers: int | None = None) -> Kept:
     """Set aside the shards that no longer say what the folder holds; say what stays of them.
 
@@ -197,7 +215,7 @@ def _fresh(
             return now
         if row.sha256 is None:  # it could not be read then
             return None
-        return now if _sha256(root / row.file) == row.sha256 else None
+        return now if file_sha256(root / row.file) == row.sha256 else None
 
     return list(map_ahead(look, rows, workers=workers, ahead=64))
 
@@ -207,14 +225,6 @@ def _rows(ledger: Ledger, path: Path) -> list[_Row]:
     ledger.check_run(path, table.schema)
     columns = (table[name].to_pylist() for name in _COLUMNS)
     return [_Row(*one) for one in zip(*columns, strict=True)]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def _write_seen(path: Path, seen: dict[str, Marks]) -> None:

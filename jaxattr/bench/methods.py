@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxattr import metrics
 from jaxattr.audit.dataset import Dataset
+from jaxattr.audit.freshness import content_hash
 from jaxattr.audit.gather import make_receipt
 from jaxattr.bench import method_metrics as scoring
 from jaxattr.bench import timing
@@ -170,7 +171,7 @@ def _receipt(
         parameters=made.parameters,
         preprocessing=made.preprocessing,
         images=made.images,
-        index=made.index,
+        index=content_hash(dataset),
         count=made.count,
         methods=[row.name for row in every],
         seed=seed,

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxattr import images
 from jaxattr.audit.dataset import Dataset
+from jaxattr.audit.freshness import content_hash
 from jaxattr.audit.gather import make_receipt
 from jaxattr.bench.perturbation_scores import Curve, Score, score
 from jaxattr.bench.perturbation_store import FORMAT, SHARD, Receipt, Store, open_store
@@ -189,7 +190,7 @@ def _receipt(
         parameters=made.parameters,
         preprocessing=made.preprocessing,
         images=made.images,
-        index=made.index,
+        index=content_hash(dataset),
         count=made.count,
         methods=[*names, RANDOM],
         seed=seed,

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from jaxattr.audit.writing import replacing
+from jaxattr.audit.writing import clean, replacing, write_new
 from jaxattr.bench.perturbing import Masked, Unmasked
 from jaxattr.bench.protocols import Protocol
 from jaxattr.errors import LedgerError
@@ -38,7 +38,7 @@ class Receipt:
     preprocessing: dict[str, Any]
     images: str
     index: str
-    """SHA-256 over file names, sizes and labels."""
+    """SHA-256 over file names, contents and labels: images that change are another run's."""
     count: int
     methods: list[str]
     seed: int
@@ -123,11 +123,15 @@ def open_store(folder: Path, receipt: Receipt) -> Store:
         LedgerError: the folder holds another run, or what cannot be read.
     """
     path, wanted = folder / "run.json", json.loads(json.dumps(asdict(receipt)))
+    for part in (folder, *(one.parent for one in folder.glob("*/**/.*.part"))):
+        clean(part)
     if path.exists():
         try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise LedgerError(f"{path} cannot be read; delete {folder}.") from None
+            earlier = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            earlier = None
+        if not isinstance(earlier, dict):
+            raise LedgerError(f"{path} cannot be read; delete {folder}.")
         changed = [name for name in {**wanted, **earlier} if earlier.get(name) != wanted.get(name)]
         if changed:
             raise LedgerError(
@@ -136,9 +140,7 @@ def open_store(folder: Path, receipt: Receipt) -> Store:
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            text = json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
+        write_new(path, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")
     return Store(folder, receipt)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from PIL import Image
 from jaxattr.audit import gather as gathering
 from jaxattr.audit import writing
 from jaxattr.audit.dataset import index
-from jaxattr.audit.freshness import refresh
+from jaxattr.audit.freshness import content_hash, refresh
 from jaxattr.audit.gather import gather, make_receipt
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
 from jaxattr.audit.training import read_training
+from jaxattr.bench.perturbation_store import Receipt as StoreReceipt
+from jaxattr.bench.perturbation_store import open_store
 from jaxattr.errors import LedgerError
 
 LABELS = ("a", "b", "c", "d", "e")
@@ -60,10 +63,10 @@ def looked_at(monkeypatch):
         return read(root, file, preprocessing)
 
     def glance(model, batch, labels):
-        means = np.asarray(batch).mean(axis=(1, 2))
-        logits = np.concatenate([means, means[:, :2]], axis=1)
-        feature = np.tile(means, 4)
-        rival = (np.asarray(labels) + 1) % 5
+        means: Any = np.asarray(batch).mean(axis=(1, 2))
+        logits: Any = np.concatenate([means, means[:, :2]], axis=1)
+        feature: Any = np.tile(means, 4)
+        rival: Any = (np.asarray(labels) + 1) % 5
         return gathering.Glance(logits, feature, logits, feature, rival)
 
     monkeypatch.setattr(gathering, "read", noted)
@@ -154,8 +157,8 @@ def test_a_copied_folder_is_hashed_and_not_looked_at(tiny_model, root, tmp_path,
     assert read_ledger(tmp_path / "out").receipt.images == str(tmp_path / "copy")
     # Another folder is not taken for a changed one, and other choices are another run.
     paint(tmp_path / "copy" / "a" / "new.bmp", 1)
+    audited(tiny_model, root, tmp_path / "out", looked_at)
     with pytest.raises(LedgerError, match=r"another run's ledger \(different: .*images"):
-        audited(tiny_model, root, tmp_path / "out", looked_at)
         audited(tiny_model, tmp_path / "copy", tmp_path / "out", looked_at)
     with pytest.raises(LedgerError, match=r"different: .*--limit"):
         audited(tiny_model, root, tmp_path / "out", looked_at, limit=10)
@@ -179,7 +182,7 @@ def test_killed_while_a_changed_folder_is_looked_at_again(
     monkeypatch.setattr(Ledger, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         audited(tiny_model, root, output, looked_at)
-    with pytest.raises(LedgerError, match="1 of 2 shards .* are missing"):
+    with pytest.raises(LedgerError, match=r"1 of 2 shards .* are missing"):
         read_ledger(output)
     monkeypatch.setattr(Ledger, "write", write)
     audited(tiny_model, root, output, looked_at)
@@ -290,3 +293,20 @@ def test_two_first_audits_at_once_both_finish(tiny_model, root, tmp_path, looked
     assert errors == []
     audited(tiny_model, root, tmp_path / "anew", looked_at)
     assert shards(tmp_path / "out") == shards(tmp_path / "anew")
+
+
+def test_benchmarks_refuse_images_that_changed(root, tmp_path):
+    data = index(root, LABELS, limit=3)
+
+    def receipt():
+        of = content_hash(data)
+        return StoreReceipt(1, "0", "m", "p", {}, "photos", of, 3, ["complete"], 0, None)
+
+    open_store(tmp_path / "out", receipt())
+    open_store(tmp_path / "out", receipt())
+    paint(root / data.files[1], 3000)
+    with pytest.raises(LedgerError, match=r"different: index"):
+        open_store(tmp_path / "out", receipt())
+    (tmp_path / "out" / "run.json").write_text("[1]")
+    with pytest.raises(LedgerError, match=r"run\.json cannot be read"):
+        open_store(tmp_path / "out", receipt())
