@@ -51,21 +51,25 @@ def rows(predicted, *, classes=5, unreadable=(), certain=4.0):
 
 def ledger(folder, given, *, labels=LABELS, total=None, **changes):
     """The ledger of these rows; `sizes`, `unlooked` and `total` say what else the folder has."""
+    entries = {
+        "format": 1,
+        "version": "0",
+        "model": "a-model",
+        "parameters": "p" * 64,
+        "preprocessing": {},
+        "images": "photos",
+        "index": "i" * 64,
+        "settings": {},
+        **changes,
+    }
     receipt = Receipt(
-        format=1,
-        version="0",
-        model="a-model",
-        parameters="p" * 64,
         labels=tuple(labels),
         grid=GRID,
         feature_size=6,
-        preprocessing={},
-        images="photos",
-        index="i" * 64,
         count=len(given),
         total=total or len(given),
         shard_size=64,
-        **{"settings": {}, **changes},
+        **entries,
     )
     made = open_ledger(folder, receipt)
     for number in range(receipt.shards):
