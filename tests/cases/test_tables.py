@@ -122,14 +122,9 @@ def test_findings_are_one_row_each_whatever_the_names(tmp_path):
     drawn = drawn_ledger.rows([(i % 2, i % 2) for i in range(len(NAMES))], classes=2)
     named = [{**row, "file": name} for row, name in zip(drawn, NAMES, strict=True)]
     ledger = drawn_ledger.ledger(tmp_path, named, labels=("cat;dog", "b\rc"))
-    entries = dict.fromkeys(Finding._fields) | {
-        "kind": "k",
-        "severity": "high",
-        "title": "the file a\rb\n\x1b[2J",
-        "classes": (0, 1),
-        "images": tuple(range(len(NAMES))),
-    }
-    findings = [Finding(**entries)] * 2
+    every = tuple(range(len(NAMES)))
+    title = "the file a\rb\n\x1b[2J"
+    findings = [Finding("k", "high", title, "", (0, 1), every, 1.0)] * 2
     text = export.findings_csv(findings, ledger)
     assert len(text.splitlines()) == 3
     assert not {"\r", "\x1b"} & set(text)
@@ -144,9 +139,9 @@ def test_the_terminal_obeys_no_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(audit_overview, "_audited", lambda ledger: "seen")
     monkeypatch.setattr(audit_overview, "_cannot_see", lambda ledger: ["\x1b[2J"])
-    entries = dict.fromkeys(Finding._fields) | {"severity": "high", "title": "a\n\x1bb\r"}
-    said = overview(None, [Finding(**entries)])  # pyright: ignore[reportArgumentType]
-    assert said.splitlines() == ["seen", "1 findings:", r"  high    a\n\x1bb\r", r"\x1b[2J"]
+    found = [Finding("k", "high", "a\n\x1bb\r", "", (), (), 1.0)]
+    said = overview(None, found)  # pyright: ignore[reportArgumentType]
+    assert said.splitlines() == ["seen", "1 finding:", r"  high    a\n\x1bb\r", r"\x1b[2J"]
 
 
 def _read(member: str) -> str:
