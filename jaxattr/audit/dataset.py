@@ -201,11 +201,11 @@ def _listed_notes(listing: Listing) -> tuple[str, ...]:
     notes = []
     if listing.unnamed:
         few = _some(listing.unnamed)
-        notes.append(f"{len(listing.unnamed)} names are not UTF-8 and left out: {few}")
+        notes.append(f"names that are not UTF-8 are left out: {few}")
     if listing.by_content:
         notes.append(
-            f"{listing.by_content} files without an image's suffix are images by their content, "
-            "and take part"
+            f"of {listing.by_content} files the content is an image, but not the suffix; they take "
+            "part"
         )
     return tuple(notes)
 
@@ -305,8 +305,8 @@ def _from_table(root: Path, path: Path, table: label_file.Table) -> _Rows:
     if unlisted:
         kinds = (*kinds, (f"not listed in {path.name}", len(unlisted)))
         notes.append(
-            f"{len(unlisted)} images of the folder are not listed in {printable(path.name)} and "
-            f"take no part: {_some(unlisted)}"
+            f"images that {printable(path.name)} does not list take no part ({len(unlisted)}): "
+            f"{_some(unlisted)}"
         )
     return _Rows(names, "label", path, path.name, kinds, tuple(notes))
 

@@ -156,7 +156,7 @@ def test_name_that_is_not_text(tmp_path):
     fill(tmp_path, "zebra/a.jpg")
     found = dataset.index(tmp_path, LABELS)
     assert found.files == ("zebra/a.jpg",)
-    assert found.notes == (r"1 names are not UTF-8 and left out: 'zebra/caf\udce9.jpg'",)
+    assert found.notes == (r"names that are not UTF-8 are left out: 'zebra/caf\udce9.jpg'",)
 
 
 def test_some_folders_match_nothing(tmp_path):

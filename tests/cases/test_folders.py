@@ -60,7 +60,7 @@ def test_images_are_known_by_their_content(tmp_path):
     found = index(tmp_path, LABELS)
     assert [Path(file).name for file in found.files] == sorted(NAMES)
     assert found.unlooked == ()
-    assert "9 files without an image's suffix are images by their content" in found.notes[0]
+    assert "of 9 files the content is an image, but not the suffix" in found.notes[0]
 
 
 def test_what_nobody_looks_at_is_counted_by_kind(tmp_path, monkeypatch):
@@ -219,5 +219,5 @@ def test_links_pipes_and_names_that_are_not_text(tmp_path):
     # Those named as images are listed, and named as skipped when they cannot be read.
     names = ["cat/a.jpg", "cat/gone.jpg", "cat/loop.png", "cat/pipe.png"]
     assert list(found.files) == names
-    assert found.notes == (r"1 names are not UTF-8 and left out: 'cat/caf\udce9.jpg'",)
+    assert found.notes == (r"names that are not UTF-8 are left out: 'cat/caf\udce9.jpg'",)
     assert dict(found.unlooked)["with a name that is not UTF-8"] == 1

@@ -84,7 +84,7 @@ def test_rows_that_are_missing_are_counted(tmp_path):
     found = index(tmp_path, LABELS)
     assert pairs(found) == {"cat.jpg": 0, "dog.jpg": 1}
     assert found.unlooked == (("not listed in metadata.csv", 2),)
-    assert "2 images of the folder are not listed in metadata.csv" in found.notes[0]
+    assert "images that metadata.csv does not list take no part (2)" in found.notes[0]
     assert "'bird.jpg', 'fish.jpg'" in found.notes[0]
 
 
