@@ -24,10 +24,7 @@ def partial_sentence(ledger: Ledger) -> str:
         classes = f", in {len(of.classes):,} of its {_count(left + len(of.classes), 'class')}"
     said = f"PARTIAL: {of.images:,} of the folder's {of.of_images:,} images were audited{classes}. "
     if left:
-        said += (
-            "Nothing is said of the classes that were left out, and no image was tested against "
-            "them. "
-        )
+        said += "Pairs with a class that was left out were not tested. "
     if of.limited:
         return f"{said}Every rate, rank and missing finding is that of a sample."
     return said.rstrip()
@@ -82,8 +79,10 @@ def power_sentence(of: SizePower, total: int, part: Extent) -> str:
     few = max((rate for rate in STATED if rate * of.largest < of.least), default=None)
     end = f" Fewer than {of.least} moved images are never certified"
     if few is not None:
-        moved = round(few * of.largest)
-        said = _count(moved, "image") if moved else "less than one image"
+        moved = few * of.largest
+        said = "less than one image"
+        if moved >= 1:
+            said = "1 image" if moved == 1 else f"{moved:.3g} images"
         end += f": {_percent(few)} of {of.largest:,} is {said}, and no test can certify that"
     return (
         f"In classes of {size}{which} wrong labels in one direction are found with 80 % power from "

@@ -11,8 +11,8 @@ from drawn_ledger import ledger, rows
 from jaxattr.audit.export import findings_json
 from jaxattr.audit.extent import extent
 from jaxattr.audit.findings import find
-from jaxattr.audit.limits import limits
-from jaxattr.audit.limits_text import partial_sentence, sentences
+from jaxattr.audit.limits import SizePower, limits
+from jaxattr.audit.limits_text import partial_sentence, power_sentence, sentences
 from jaxattr.audit.posterior import once
 from jaxattr.audit.report import render
 from jaxattr.audit.summary import summarize
@@ -183,3 +183,10 @@ def test_every_skipped_file_is_listed_and_no_file_is_called_readable_that_nobody
     assert sorted(one["file"] for one in json.loads(findings_json([], of))["skipped"]) == [
         f"0/{i:03d}.png" for i in range(len(SEEN), len(SEEN) + 500)
     ]
+
+
+def test_a_share_of_the_images_is_not_rounded_up_to_what_a_test_could_certify(tmp_path):
+    part = extent(made(tmp_path, AS_HORSE, sizes=WHOLE))
+    size = SizePower(30, 30, 3, 0.1, 0.1, ((1.0, 1.0),) * 3, least=2)
+    said = power_sentence(size, 3, part)
+    assert "Fewer than 2 moved images are never certified: 5 % of 30 is 1.5 images" in said

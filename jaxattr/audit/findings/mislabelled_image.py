@@ -249,7 +249,7 @@ def _advice(part: Extent, other: int, second: str) -> str:
         )
     if standing == "left out":
         why = "is not among the sampled classes" if part.partial else "has no readable image here"
-        return f"Look at it. {second} {why}, but is in the folder: if it shows that, rename it."
+        return f"Look at it. {second} {why}, but is in the folder: rename it to that if it is one."
     if part.partial:
         return (
             f"Look at it. Rename it to {second} if it is one; if it is neither, look for its class "
