@@ -245,12 +245,11 @@ class _Finder:
                 file = self.relative(text, base)
                 if file is not None and os.path.isfile(self.root / file):
                     return file
-        for form, known in self._spellings:
-            file = self.relative(slashed, self.root)
-            same = known.get(form(file), []) if file else []
-            if len(same) == 1:
-                return same[0]
-        return None
+        file = self.relative(slashed, self.root)
+        if file is None:
+            return None
+        alike = [known.get(form(file), []) for form, known in self._spellings]
+        return next((one[0] for one in [*alike, self._stems.get(file, [])] if len(one) == 1), None)
 
     def relative(self, written: str, base: Path) -> str | None:
         """The path relative to the root, or `None` outside of it."""
@@ -261,6 +260,14 @@ class _Finder:
             written = Path(os.path.relpath(whole, os.path.abspath(self.root))).as_posix()
         file = posixpath.normpath(written)
         return None if file.split("/")[0] == ".." else file
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        """Files by their names without suffix, as some tables list them."""
+        found: dict[str, list[str]] = {}
+        for file in self.files:
+            found.setdefault(os.path.splitext(file)[0], []).append(file)
+        return found
 
     @cached_property
     def _spellings(self) -> list[tuple[Callable[[str], str], dict[str, list[str]]]]:
@@ -338,9 +345,8 @@ def _without(rows: _Rows, exclude: Sequence[str]) -> _Rows:
 
 def _named_by(pattern: str, file: str, name: str) -> bool:
     key = name_key(pattern)
-    if "/" in pattern:
-        return fnmatchcase(name_key(file), key)
-    return any(fnmatchcase(name_key(one), key) for one in (name, *file.split("/")[:-1]))
+    names = [file] if "/" in pattern else [name, *file.split("/")[:-1]]
+    return any(one == key or fnmatchcase(one, key) for one in map(name_key, names))
 
 
 class _Resolved(NamedTuple):
@@ -397,7 +403,11 @@ def _odd(unit: str, indices: dict[str, int], table: LabelTable) -> list[str]:
         notes.append(f"{unit}s of several names are taken for one class: {'; '.join(merged[:3])}")
     if len(indices) > 1 and without_numbers(tuple(indices)):
         numbers = {name: int(re.findall(r"\d+", name)[0]) for name in indices}
-        wrong = [name for name, number in numbers.items() if number != indices[name]]
+        wrong = [
+            name
+            for name, number in numbers.items()
+            if number != indices[name] and not table.candidates(name)
+        ]
         if wrong:
             meant = f"{wrong[0]!r} is class {indices[wrong[0]]}, {table.short(indices[wrong[0]])}"
             notes.append(
@@ -423,9 +433,10 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
             f"the model has no labels, so {unit}s must be class indices 0 to {last}, got "
             f"{_some(names)}{same}; rename them or give the indices in a labels file"
         )
-    if unit == "folder" and _SPLITS.issuperset(name.lower() for name in unknown):
+    splits = [name for name in unknown if name.lower() in _SPLITS]
+    if unit == "folder" and splits and len(unknown) in (len(splits), len(names)):
         return (
-            f"{_some(unknown)} are no classes of the model but look like parts of a data set; "
+            f"{_some(splits)} are no classes of the model but look like parts of a data set; "
             "give the folder of one of them"
         )
     leave = f"leave them out (--exclude {unknown[0]!r})"

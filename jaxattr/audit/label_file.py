@@ -18,7 +18,7 @@ from jaxattr.images import SUFFIXES, printable
 # What the publishers of data sets call the two, in the order in which they are taken.
 FILE_COLUMNS = (
     *("file_name", "filename", "file", "path", "file_path", "filepath", "image", "image_path"),
-    *("img_path", "image_name", "image_file", "img", "img_name", "image_id", "relative_path"),
+    *("img_path", "image_name", "image_file", "img", "img_name", "image_id", "relative_path", "id"),
 )
 LABEL_COLUMNS = (
     *("label", "labels", "class", "class_name", "classname", "label_name", "target", "category"),

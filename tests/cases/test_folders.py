@@ -175,6 +175,10 @@ def test_numbers_before_names(tmp_path):
         picture(tmp_path / "plain" / f"{number}_{name}" / "a.jpg")
     found = index(tmp_path / "plain", LABELS)
     assert (found.targets.tolist(), found.notes) == ([0, 1, 2, 3, 4], ())
+    numbered = ("3 dog", "4 cat")  # numbers that are part of the labels
+    for name in numbered:
+        picture(tmp_path / "numbered" / name / "a.jpg")
+    assert index(tmp_path / "numbered", numbered).notes == ()
     picture(tmp_path / "plain" / "horse" / "a.jpg")  # now not every folder has a number
     with pytest.raises(DatasetError, match="5 of 6 folders match no class"):
         index(tmp_path / "plain", LABELS)
@@ -184,16 +188,17 @@ def test_exclude_leaves_out_what_is_no_class(tmp_path):
     for name in ("cat", "dog", "unknown", "unsure"):
         picture(tmp_path / name / "a.jpg")
     picture(tmp_path / "dog" / "Drafts" / "b.jpg")
+    picture(tmp_path / "dog" / "[old]" / "b.jpg")
     with pytest.raises(DatasetError, match=r"leave them out \(--exclude 'unknown'\)"):
         index(tmp_path, LABELS)
-    found = index(tmp_path, LABELS, exclude=["UN*", "drafts"])
+    found = index(tmp_path, LABELS, exclude=["UN*", "drafts", "[old]"])
     assert pairs(found) == {"cat/a.jpg": 0, "dog/a.jpg": 1}
-    assert found.origin == "class folders (3 images left out by exclude)"
-    assert found.sizes == ((0, 1), (1, 2))
+    assert found.origin == "class folders (4 images left out by exclude)"
+    assert found.sizes == ((0, 1), (1, 3))
     assert index(tmp_path, LABELS, exclude=["un*", "dog/*"]).files == ("cat/a.jpg",)
     with pytest.raises(DatasetError, match="no folder is named 'nothing', to be excluded"):
         index(tmp_path, LABELS, exclude=["nothing"])
-    with pytest.raises(DatasetError, match="all 5 images are excluded"):
+    with pytest.raises(DatasetError, match="all 6 images are excluded"):
         index(tmp_path, LABELS, exclude=["*"])
 
 

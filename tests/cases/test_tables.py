@@ -57,6 +57,7 @@ def test_other_forms_of_tables(tmp_path):
         "cat,a.jpg\ndog,b.jpg\n",
         'file,note,target\n"a.jpg","x, ""y""", 0.0\nb.jpg,,1.0\n',
         "sep=;\nfilename;y\na.jpg;cat\nb.jpg;dog\n",
+        "id,breed\na,cat\nb,dog\n",
         f"{tmp_path}/a.jpg,cat\n./b.jpg,dog\n",
         f"{tmp_path.name}/a.jpg,cat\n{tmp_path.name}/b.jpg,dog\n",
     ):
