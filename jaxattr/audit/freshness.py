@@ -209,15 +209,17 @@ def _fresh(
 ) -> list[Marks | None]:
     """The marks of each row's file now, or `None` where its content is not the row's."""
 
-    def look(row: _Row) -> Marks | None:
-        now = marks(root / row.file)
-        if seen.get(row.file) == now:
-            return now
-        if row.sha256 is None:  # it could not be read then
-            return None
-        return now if file_sha256(root / row.file) == row.sha256 else None
-
-    return list(map_ahead(look, rows, workers=workers, ahead=64))
+    now = [marks(root / row.file) for row in rows]
+    fresh: list[Marks | None] = [
+        one if seen.get(row.file) == one else None for row, one in zip(rows, now, strict=True)
+    ]
+    # A row without SHA-256 could not be read then, and is looked at again.
+    touched = [n for n, one in enumerate(fresh) if one is None and rows[n].sha256 is not None]
+    hashed = map_ahead(lambda n: file_sha256(root / rows[n].file), touched, workers=workers)
+    for n, content in zip(touched, hashed, strict=True):
+        if content == rows[n].sha256:
+            fresh[n] = now[n]
+    return fresh
 
 
 def _rows(ledger: Ledger, path: Path) -> list[_Row]:

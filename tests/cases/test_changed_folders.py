@@ -191,6 +191,31 @@ def test_killed_while_a_changed_folder_is_looked_at_again(
     assert shards(output) == shards(tmp_path / "anew")
 
 
+def test_killed_at_any_rename_of_an_update(tiny_model, root, tmp_path, looked_at, monkeypatch):
+    output, replace_file = tmp_path / "out", os.replace
+    audited(tiny_model, root, output, looked_at)
+    for moment in range(8):
+        paint(root / "a" / f"new{moment}.bmp", 2000 + moment)
+        left = [moment]
+
+        def killed(*arguments, left=left):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            replace_file(*arguments)
+
+        monkeypatch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            audited(tiny_model, root, output, looked_at)
+        seen = [*looked_at]
+        monkeypatch.setattr(os, "replace", replace_file)
+        audited(tiny_model, root, output, looked_at)
+        assert {*seen, *looked_at} == {f"a/new{moment}.bmp"}
+    audited(tiny_model, root, tmp_path / "anew", looked_at)
+    assert shards(output) == shards(tmp_path / "anew")
+    assert not (output / "earlier").exists()
+
+
 def test_a_file_that_could_not_be_read_is_tried_again_when_it_changes(
     tiny_model, root, tmp_path, looked_at
 ):
