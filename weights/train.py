@@ -129,7 +129,7 @@ def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any
     parameters, state, at = _resume(work, (model.parameters, optimizer.init(model.parameters)))
     if at:
         report(f"resumed at step {at}")
-    per_chunk = 2 * recipe.chunk
+    per_chunk, paces = 2 * recipe.chunk, []
     with ThreadPoolExecutor(1) as drawer:
         coming = drawer.submit(draw_chunk, recipe, at // per_chunk) if at < stop_at else None
         while coming is not None:
@@ -148,7 +148,9 @@ def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any
             if at % EVALUATE_EVERY < per_chunk:
                 row |= _accuracy(replace(model, parameters=parameters))
             _log(work / "log.csv", row)
-            report(_progress(row, recipe, (time.perf_counter() - started) / per_chunk))
+            paces.append((time.perf_counter() - started) / per_chunk)
+            pace = float(np.median(paces[1:] or paces))  # the first chunk compiles
+            report(_progress(row, recipe, pace))
     return replace(model, parameters=parameters), at
 
 

@@ -108,7 +108,7 @@ def _finding(names: LabelTable, part: Extent, members: list[_Copy], group: list[
         score=2.0 * leak + across + least,
         effect=least,
         effect_name="correlation of pixels, the least that ties the group together",
-        action=_advice(across, leak, bool(there)),
+        action=_look(across, leak) if part.partial else _advice(across, leak, bool(there)),
         caveat=_wrong(exact, across, bool(there)) + MORE * part.partial,
         extra=extra,
     )
@@ -159,6 +159,16 @@ def _tied(exact: bool, least: float) -> str:
         f"Every one correlates with another, pixel by pixel, at {least:.2f} or more after a shift "
         f"of at most 5 % of the side."
     )
+
+
+def _look(across: bool, leak: bool) -> str:
+    """What to do about copies in a part of a folder, which may hold more of them elsewhere."""
+    why = "copies count double in training and in every rate"
+    if leak:
+        why = "accuracy measured on it is flattered"
+    elif across:
+        why = "one of the labels is wrong, or the picture shows both"
+    return f"Look at it: {why}. Which to keep, the audit of the whole folder tells."
 
 
 def _advice(across: bool, leak: bool, training: bool) -> str:

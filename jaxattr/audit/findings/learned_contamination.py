@@ -42,8 +42,8 @@ AGREES = (
     "model, one that was not trained on it, may see them."
 )
 CORRECT = (
-    "Correct these labels in the training folder (its own audit lists all of them, and says what "
-    "to look at first), then train again."
+    "Correct these labels in the training folder (its own audit lists {which}, and says what to "
+    "look at first), then train again."
 )
 LOOK = (
     "Look at these images: without wrong labels to blame in training, two classes that are alike "
@@ -132,7 +132,8 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
     finding = _seen(ledger, pair, strongest, rate)
     other = ledger.training.receipt
     by = "" if same_model(other, ledger.receipt) else f", as {Path(other.model).name} sees it,"
-    its = "its audited images" if extent(ledger.training).partial else "the images"
+    part = extent(ledger.training).partial
+    its = "its audited images" if part else "the images"
     return finding._replace(
         severity="high",
         title=f"The model has learned {first} from images of {second}",
@@ -150,7 +151,7 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
             f"With {int(of.counts[pair[1]]):,} images of {second} an excess of at least "
             f"{reach * error:.1%} is needed to be found with 80 % power."
         ),
-        action=CORRECT,
+        action=CORRECT.format(which="those it looked at" if part else "all of them"),
         caveat=CAVEAT + CERTIFIED,
         extra={
             "certified": True,

@@ -17,7 +17,7 @@ function overview() {
     all.images && all.labels > 5 ? stat('In the top five', percent(all.top5 / all.images), `of ${integer(all.labels)} classes`) : null,
     all.images ? stat('Mean confidence', percent(all.confidence), `calibration error ${percent(all.calibrationError)}`, 'Expected calibration error over ten bins of confidence') : null,
     all.images ? h('div', { class: 'stat' }, h('dt', {}, 'Reliability'), h('dd', {}, reliability(all.bins))) : null,
-    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : all.partial ? 'every audited image was readable' : 'every image was readable'),
+    stat('Skipped', integer(all.skipped), all.skipped ? h('a', { href: '#/skipped' }, 'reasons') : 'all could be read'),
     unlooked() ? stat('Not looked at', integer(unlooked()), h('a', { href: '#/skipped' }, plural(all.unlooked.length, 'kind') + ' of files')) : null);
 }
 
