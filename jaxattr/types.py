@@ -250,8 +250,8 @@ class Model:
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Model:
         """The model of other parameters."""
-        config, preprocessing, said = static
-        return cls(*children, config, said.labels, preprocessing, said.name, said.notes)
+        (parameters,), (config, preprocessing, said) = children, static
+        return cls(parameters, config, said.labels, preprocessing, said.name, said.notes)
 
     def forward(
         self,

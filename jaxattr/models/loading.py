@@ -128,4 +128,4 @@ def _size(size: Any) -> tuple[int, int]:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0

@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from jaxattr.cli.main import main
 from jaxattr.models import native
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
-KINDS = {
+KINDS: dict[str, tuple[Any, int]] = {
     "softmax": ("single_label", 2),
     "multilabel": ("multi_label", 5),
     "onelogit": ("single_label", 1),

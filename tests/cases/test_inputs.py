@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jaxattr.rewrite import Limits, rewrite
 from jaxattr.transfer import schedule, transfer
 from jaxattr.types import ViTConfig
 
-SIZES = {"hidden_size": 12, "layers": 1, "heads": 2, "mlp_size": 20, "classes": 5}
+SIZES: dict[str, Any] = {"hidden_size": 12, "layers": 1, "heads": 2, "mlp_size": 20, "classes": 5}
 CONFIG = ViTConfig((8, 12), (4, 4), **SIZES)
 
 
@@ -113,8 +114,8 @@ def test_whatever_takes_a_class(model, image) -> None:
     asked = {
         "complete": lambda c: jax.eval_shape(METHODS["complete"].function, model, image, logit(c)),
         "details": lambda c: details(model, image, [0, c]),
-        "guided": lambda c: guided(model, image, image[None], 0, np.array([c])),
-        "guided, target": lambda c: guided(model, image, image[None], c, np.array([0])),
+        "guided": lambda c: guided(model, image, image[None], 0, jnp.array([c])),
+        "guided, target": lambda c: guided(model, image, image[None], c, jnp.array([0])),
         "rewrite": lambda c: rewrite(model, pixels, c, steps=1),
         "rewrite, loss": lambda c: rewrite(model, pixels, 0, loss=losses.difference(c, 0)),
         "transfer": lambda c: transfer(model, image, logit(c), schedule(1, 1)),
@@ -299,7 +300,7 @@ def test_loading_from_nothing(source) -> None:
 
 def test_models_that_differ_in_words_share_what_is_compiled(model, image) -> None:
     """Names, labels and notes are carried, and compile nothing; what is computed with does."""
-    run = jax.jit(partial(jaxattr.predict))
+    run: Any = jax.jit(partial(jaxattr.predict))
     other = replace(model, name="other", labels=tuple("vwxyz"), notes=("assumed",))
     first, second = run(model, image), run(other, image)
     np.testing.assert_array_equal(first, second)
