@@ -291,7 +291,7 @@ def test_one_channel_sees_grey():
         preprocessing.from_processor(settings, (32, 32))
 
 
-def test_a_grey_model_is_explained_end_to_end(tmp_path, monkeypatch):
+def test_a_grey_model_is_explained_and_large_photos_are_refused(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from jaxattr.cli.main import main
@@ -304,22 +304,14 @@ def test_a_grey_model_is_explained_end_to_end(tmp_path, monkeypatch):
     model = initialize(config, jax.random.key(0), labels=("cat", "dog", "emu"), preprocessing=read)
     native.save(model, tmp_path / "grey.safetensors")
     photo(40, 30).save(tmp_path / "a.png")
+    photo(60, 50).save(tmp_path / "large.png")
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(
-        main,
-        [
-            "explain",
-            "a.png",
-            "--model",
-            "grey.safetensors",
-            "-f",
-            "json",
-            "--method",
-            "raw_attention",
-        ],
-    )
-    assert result.exit_code == 0, result.stderr
+    arguments = ["a.png", "large.png", "--model", "grey.safetensors", "--max-pixels", "2999"]
+    arguments += ["-f", "json", "--method", "raw_attention"]
+    result = CliRunner().invoke(main, ["explain", *arguments])
+    assert result.exit_code == 2
     assert "Preprocessing: grey, resize" in result.stderr
+    assert "Error: large.png: 60 x 50 = 3000 pixels, more than 2999" in result.stderr
     (written,) = tmp_path.rglob("a.json")
     found = json.loads(written.read_text())["logits"]
     grey = np.asarray(photo(40, 30).convert("L").resize((16, 16), BILINEAR)) / 127.5 - 1
