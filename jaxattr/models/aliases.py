@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from jaxattr.errors import CheckpointError
+from jaxattr.models.files import printable
 
 # The first of each family is what the name without a patch or image size stands for.
 _CHECKPOINTS = (
@@ -63,6 +64,6 @@ def resolve(name: str) -> str:
     known = [*EMBEDDED, *ALIASES]
     near = get_close_matches(name, known, n=4, cutoff=0.4) or ["scenes", "vit-tiny", "vit-base"]
     raise CheckpointError(
-        f"{name}: neither a file or folder nor a known model alias; nearest: {', '.join(near)} (a "
-        f"hub id has the form owner/name)."
+        f"{printable(name)}: neither a file or folder nor a known model alias; nearest: "
+        f"{', '.join(near)} (a hub id has the form owner/name)."
     )

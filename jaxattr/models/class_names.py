@@ -41,18 +41,18 @@ def given(names: ClassNames, *classes: int) -> tuple[str, ...]:
             )
         return imagenet_wnids()
     if not isinstance(names, str | os.PathLike):
-        return _checked(list(names), "class names", *classes)
+        return checked(list(names), "class names", *classes)
     path = Path(names).expanduser()
     content = read_bytes(path)
     if path.suffix.lower() == ".json" or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
-        return _checked(parse_json(content, path), str(path), *classes)
+        return checked(parse_json(content, path), str(path), *classes)
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8 text ({error.reason}); save it so.") from error
     while lines and not lines[-1].strip():
         lines.pop()
-    return _checked([line.strip() for line in lines], str(path), *classes)
+    return checked([line.strip() for line in lines], str(path), *classes)
 
 
 def read(
@@ -68,7 +68,7 @@ def read(
     pretrained = json.get("pretrained_cfg")
     pretrained = pretrained if isinstance(pretrained, Mapping) else {}
     if path.is_file():
-        return _checked(read_json(path), "labels.json", *counts(config)), []
+        return checked(read_json(path), "labels.json", *counts(config)), []
     told = {
         "id2label": json.get("id2label"),
         "label2id": json.get("label2id"),
@@ -78,7 +78,7 @@ def read(
     }
     for key, labels in told.items():
         if labels is not None:
-            return _checked(labels, f"config.json: {key}", classes), []
+            return checked(labels, f"config.json: {key}", classes), []
     if classes == 1000:
         tag = _tag(json, pretrained)
         if (re.findall(r"in\d+k", tag) or [""])[-1] == "in1k":
@@ -100,7 +100,8 @@ def _tag(json: Mapping[str, Any], pretrained: Mapping[str, Any]) -> str:
     return name.partition(".")[2] if isinstance(name, str) else ""
 
 
-def _checked(labels: Any, origin: str, *classes: int) -> tuple[str, ...]:
+def checked(labels: Any, origin: str, *classes: int) -> tuple[str, ...]:
+    """Labels out of a file (a list, or an object of number and label), one for each class."""
     if isinstance(labels, Mapping):
         labels = _in_order(labels, origin)
     if not isinstance(labels, list | tuple) or len(labels) not in classes:

@@ -201,7 +201,10 @@ def _read(values: Mapping[str, Any]) -> Told:
         else:
             fields[field] = _positive(value, key)
     if {"image_size", "patch_size"} <= fields.keys():
-        check_divisible(fields["image_size"], fields["patch_size"])
+        try:
+            check_divisible(fields["image_size"], fields["patch_size"])
+        except CheckpointError as error:
+            raise CheckpointError(f"config.json: image_size and patch_size: {error}") from error
     if {"hidden_size", "heads"} <= fields.keys() and fields["hidden_size"] % fields["heads"]:
         raise CheckpointError(
             f"config.json: hidden_size {quoted(fields['hidden_size'])} is not a multiple of "

@@ -133,8 +133,10 @@ def detect(tensors: Mapping[str, HasShape]) -> Unwrapped:
                     f"supported; use a Vision Transformer (ViT or DeiT) with {known}."
                 )
         raise CheckpointError(
-            f"checkpoint: {_listed(sorted(tensors), 'tensor')} match no known naming ({known}); "
-            f"use an image-classification Vision Transformer."
+            f"checkpoint: {_listed(sorted(tensors), 'tensor')} match no known naming ({known}), "
+            f"for none is a patch embedding (embeddings.patch_embeddings.projection.weight, "
+            f"patch_embed.proj.weight, embedding/kernel); use an image-classification Vision "
+            f"Transformer."
         )
     for pattern, feature in found.family.refused:
         name = next((name for name in found.sources if re.match(pattern, name)), None)

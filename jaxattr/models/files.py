@@ -163,11 +163,11 @@ def shards(index: Path) -> list[str]:
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{index}: has no weight_map; download the checkpoint again.")
     names = sorted({str(name) for name in weights.values()})
-    outside = [name for name in names if Path(name).name != name]
+    outside = [name for name in names if Path(name).name != name or not name.isprintable()]
     if outside:
         raise CheckpointError(
-            f"{index}: lists {outside[0]}, which lies outside its own folder; use an index that "
-            f"lists plain file names."
+            f"{index}: lists {quoted(outside[0])}, which is no name of a file in its own folder; "
+            f"use an index that lists plain file names."
         )
     return names
 
@@ -235,7 +235,7 @@ def _is_network(path: Path) -> bool:
 
 
 def _names(paths: Iterable[Path]) -> str:
-    names = [path.name for path in paths]
+    names = [printable(path.name) for path in paths]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
@@ -314,7 +314,7 @@ def _npz_headers(path: Path) -> dict[str, Stored]:
             unpacked += prod(shape) * dtype.itemsize
     if unpacked > _BLOWN_UP * packed and unpacked > _MUCH:
         raise CheckpointError(
-            f"{path}: unpacks to {unpacked / 1e9:.1f} GB of almost nothing but equal numbers, so "
+            f"{path}: unpacks to {unpacked / 1e6:.0f} MB of almost nothing but equal numbers, so "
             f"it holds no trained weights; pass another file."
         )
     return headers

@@ -18,7 +18,7 @@ from jaxattr.models.aliases import EMBEDDED, resolve
 from jaxattr.models.checkpoint import read, renamed
 from jaxattr.models.class_names import ClassNames
 from jaxattr.models.config import epsilon
-from jaxattr.models.files import quoted, refuse_pickle, weight_files
+from jaxattr.models.files import printable, quoted, refuse_pickle, weight_files
 from jaxattr.types import Model
 
 _DTYPES = ("float32", "float64", "bfloat16")
@@ -80,28 +80,33 @@ def load(
 def _read(
     source: str, revision: str | None, dtype: str, heads: int | None, names: ClassNames | None
 ) -> Model:
-    path = Path(source).expanduser()
-    if revision is not None and (source in EMBEDDED or path.exists()):
+    try:
+        path = Path(source).expanduser()
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, or no home folder
+        shown = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{printable(source)}: cannot be read ({shown}).") from error
+    if revision is not None and (source in EMBEDDED or folder or file):
         raise CheckpointError(
             f"{source}: a revision ({revision}) belongs to a hub id, and this is not one; leave it "
             f"out."
         )
     if source in EMBEDDED:
         return renamed(embedded.load(source, dtype=dtype), heads, names)
-    if path.is_dir():
+    if folder:
         refuse_adapter_folder(path)
         return read(weight_files(path), name=source, dtype=dtype, heads=heads, names=names)
-    if path.is_file():
+    if file:
         refuse_pickle(path)
         return read([path], name=source, dtype=dtype, heads=heads, names=names)
     refuse_pickle(path)
     if path.suffix in (".safetensors", ".npz") or source.startswith((".", "/", "~")):
-        raise CheckpointError(f"{source}: no such file or folder; check the path.")
+        raise CheckpointError(f"{printable(source)}: no such file or folder; check the path.")
     repository = source if "/" in source else resolve(source)
-    folder = hub.download(repository, revision)
+    snapshot = hub.download(repository, revision)
     name = f"{repository}@{revision}" if revision else repository
-    refuse_adapter_folder(folder)
-    return read(weight_files(folder), name=name, dtype=dtype, heads=heads, names=names)
+    refuse_adapter_folder(snapshot)
+    return read(weight_files(snapshot), name=name, dtype=dtype, heads=heads, names=names)
 
 
 def _dtype(name: str | None) -> str:

@@ -8,6 +8,7 @@ from math import floor, isfinite
 from typing import Any, Literal, NamedTuple, get_args
 
 from jaxattr.errors import CheckpointError
+from jaxattr.models.files import printable, quoted
 from jaxattr.types import Preprocessing
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -324,8 +325,8 @@ def _check_keys(file: _File, kind: str, processor: _Processor) -> None:
             continue
         if key == "do_pad" or key not in _FOLLOWED | processor.own:
             raise CheckpointError(
-                f"{file.name}: {key} {value!r} is not supported for the {kind} processor; remove "
-                f"it if the images are to be prepared without it."
+                f"{file.name}: {printable(key)} {quoted(value)} is not supported for the {kind} "
+                f"processor; remove it if the images are to be prepared without it."
             )
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Literal, NamedTuple
 
 from jaxattr.errors import CheckpointError
+from jaxattr.models.files import printable
 
 
 class Architecture(NamedTuple):
@@ -71,13 +72,14 @@ def refuse(name: str) -> None:
     """Raise for the name of an architecture that is another network than this library's."""
     if not name.startswith(("vit_", "deit_", "deit3_", "flexivit_")):
         raise CheckpointError(
-            f"config.json: timm's {name} is not supported; use a vit_* or deit_* architecture."
+            f"config.json: timm's architecture {printable(name)} is not supported; use a vit_* or "
+            f"deit_* architecture."
         )
     for pattern, feature in _REFUSED:
         if re.search(pattern, name):
             raise CheckpointError(
-                f"config.json: timm's {name} has {feature}, which is not supported; use a plain "
-                f"vit_* or deit_* architecture."
+                f"config.json: timm's architecture {printable(name)} has {feature}, which is not "
+                f"supported; use a plain vit_* or deit_* architecture."
             )
 
 
