@@ -53,6 +53,7 @@ def _slots(config: ViTConfig, names: Collection[str]) -> dict[str, Slot]:
 def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
     patch = shape_of(shapes, "embedding/kernel", 4)
     block = "Transformer/encoderblock_0"
+    biases = tuple(f"/{part}/bias" for part in _BLOCK["qkv"])
     tokens = shape_of(shapes, _POSITIONS, 3)[1]
     return ViTConfig(
         image_size=image_size_of(tokens, int("cls" in shapes), (patch[0], patch[1]), hints),
@@ -63,7 +64,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         mlp_size=shape_of(shapes, f"{block}/MlpBlock_3/Dense_0/kernel", 2)[1],
         classes=class_count(shapes, "head/kernel", 1),
         layer_norm_epsilon=1e-6,
-        qkv_bias=f"{block}/{_ATTENTION}/query/bias" in shapes,
+        qkv_bias=any(name.endswith(biases) for name in shapes),
         class_token="cls" in shapes,
         pooling="class_token" if "cls" in shapes else "mean",
         channels=patch[2],

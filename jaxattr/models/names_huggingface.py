@@ -75,7 +75,8 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
     distilled = f"{prefix}embeddings.distillation_token" in shapes
     two_heads = "cls_classifier.weight" in shapes
     fc1 = f"{blocks}0.{'intermediate.dense' if old else 'mlp.fc1'}.weight"
-    query = f"{blocks}0.attention.{'attention.query' if old else 'q_proj'}.bias"
+    parts = (_OLD_BLOCK if old else _NEW_BLOCK)["qkv"]
+    biases = tuple(f".{part}.bias" for part in parts)
     config = ViTConfig(
         image_size=image_size_of(tokens, 1 + distilled, (patch[2], patch[3]), hints),
         patch_size=(patch[2], patch[3]),
@@ -84,7 +85,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         mlp_size=shape_of(shapes, fc1, 2)[0],
         classes=class_count(shapes, "cls_classifier.weight" if two_heads else "classifier.weight"),
         layer_norm_epsilon=1e-12,
-        qkv_bias=query in shapes,
+        qkv_bias=any(name.endswith(biases) for name in shapes),
         distilled=distilled,
         distilled_head=two_heads,
         channels=patch[1],

@@ -42,7 +42,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         mlp_size=shape_of(shapes, "blocks_0/fc1/kernel", 2)[1],
         classes=class_count(shapes, "head/kernel", 1),
         layer_norm_epsilon=1e-6,
-        qkv_bias="blocks_0/qkv/bias" in shapes,
+        qkv_bias=any(name.endswith("/qkv/bias") for name in shapes),
         distilled=distilled,
         distilled_head="head_distilled/kernel" in shapes,
         class_token=class_token,

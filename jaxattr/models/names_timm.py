@@ -47,7 +47,7 @@ def _infer(shapes: Mapping[str, Shape], hints: Hints) -> ViTConfig:
         mlp_size=shape_of(shapes, "blocks.0.mlp.fc1.weight", 2)[0],
         classes=class_count(shapes, "head.weight"),
         layer_norm_epsilon=1e-6,
-        qkv_bias="blocks.0.attn.qkv.bias" in shapes,
+        qkv_bias=any(name.endswith(".attn.qkv.bias") for name in shapes),
         distilled=distilled,
         distilled_head="head_dist.weight" in shapes,
         class_token=class_token,

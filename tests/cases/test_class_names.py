@@ -85,7 +85,7 @@ def test_files_of_names(unnamed, photos, tmp_path):
         model = jaxattr.load(unnamed, class_names=tmp_path / name)
         assert model.labels == NAMES, name
     assert jaxattr.load(unnamed, class_names=NAMES).labels == NAMES
-    found = index(photos, model.labels)
+    found = index(photos, NAMES)
     assert [NAMES[target] for target in found.targets] == sorted(NAMES)
 
 
