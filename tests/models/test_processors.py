@@ -140,5 +140,6 @@ def test_decoding_is_the_pipelines(tmp_path, name):
     utilities = pytest.importorskip("transformers.image_utils")
     path = tmp_path / "photo.tga"  # the name does not decide
     path.write_bytes(files()[name])
-    expected = np.asarray(utilities.load_image(str(path)))
+    with Image.open(path) as opened:  # by its path, it would stay open
+        expected = np.asarray(utilities.load_image(opened))
     np.testing.assert_array_equal(np.asarray(images.decode(path)), expected)
