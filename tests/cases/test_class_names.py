@@ -114,7 +114,7 @@ def test_wrong_names(unnamed, tmp_path):
     assert "not valid JSON" in message(b"[", "a.json")
     assert "holds 'cat', which is no list" in message(b'"cat"', "a.json")
     assert "cannot be read (No such file" in refusal(unnamed, class_names=tmp_path / "no.txt")
-    assert "1000 classes, the model has 5" in refusal(unnamed, class_names="imagenet")
+    assert "1000 classes, the model 5" in refusal(unnamed, class_names="imagenet")
     assert "holds 2 labels" in refusal(unnamed, class_names=["a", "b"])
     for bad in (None, ["x"], {}, 1.5, True, "", "a\0b", "\ud800"):
         config = {**UNNAMED, "id2label": {**CONFIG["id2label"], "2": bad}}
