@@ -139,6 +139,7 @@ def _mask(this: Run, name: str) -> np.ndarray:
         )
         return images.fit_mask(mask, preprocessing)
     except ImageError as error:
-        text = str(error)
-        named = text if text.startswith(images.printable(path)) else f"{path}: {text}"
-        raise DatasetError(f"{named}; give a whole PNG.") from None
+        reason = str(error).removeprefix(f"{images.printable(path)}: ")
+        raise DatasetError(
+            f"{path}: this mask cannot be read; give a whole PNG ({reason})."
+        ) from None

@@ -203,7 +203,7 @@ def test_bad_input_is_one_line(run, models):
     for words, message in (
         (["--to", old], "for this model already; choose another class."),
         (["--to", "unicorn"], "unknown class 'unicorn'"),
-        (["--to", new, "--inside", "black.png"], "black.png is black all over"),
+        (["--to", new, "--inside", "black.png"], "black.png marks no pixel"),
         (["--to", new, "--inside", "wrong.png"], "the mask is 5 x 5 pixels, the photo 30 x 20 and"),
         (["--to", new, "--inside", "gone.png"], "gone.png: no such image file"),
         (["--to", new, "--inside", "left.png", "--outside", "left.png"], "leave no pixel"),
