@@ -168,7 +168,7 @@ def test_heic_names_what_reads_it():
     ],
 )
 def test_the_limit_is_of_pixels_and_of_memory(size, said):
-    data = png(*size, 16, 6, b"")
+    data = png(size[0], size[1], 16, 6, b"")
     assert len(data) < 80
     results = list(images.read_ahead([data, encoded(picture(), "PNG")], images.decode))
     assert isinstance(results[0], ImageError)
