@@ -98,7 +98,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--heads",
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, 1024),
             help="Attention heads of weights that come without a config.",
         ),
         click.option(

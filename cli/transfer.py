@@ -44,7 +44,7 @@ _MOST_FRAMES = 500
 @click.option("--steps", type=click.IntRange(1, 100_000), default=80, show_default=True)
 @click.option(
     "--every",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     help="Look at the map every so many steps.  [default: a twentieth of the steps]",
 )
 @click.option(
