@@ -12,6 +12,7 @@ from .audit_overview import overview
 from .options import (
     Choice,
     exclude_option,
+    idle_unless,
     limited,
     load_model,
     max_pixels_option,
@@ -24,6 +25,7 @@ from .options import (
     warn,
     workers_option,
 )
+from .scenes import drawn, is_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +147,7 @@ def audit(
     quiet: bool,
 ) -> None:
     """Audit a labelled image folder and write a per-class report."""
+    idle_unless(limit or is_drawn(images), "seed", why="add --limit")
     prepare_jax(choice.dtype)
     from dataclasses import replace
 
@@ -155,7 +158,7 @@ def audit(
 
     loaded = limited(load_model(choice, quiet=quiet), max_pixels)
     classifier = answers.classifier(loaded, "jaxattr audit")
-    root = _drawn(output / "scenes", seed) if images == "scenes" else _inside(Path(images))
+    root = _root(images, output / "scenes", seed)
     loaded = answers.named(loaded, classifier, root, labels_file, quiet=quiet)
     loaded = _named(loaded, root)
     asked = {"labels_file": labels_file, "classes": classes, "exclude": exclude}
@@ -302,18 +305,13 @@ def _asked(limit: int | None, seed: int, asked: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _drawn(folder: Path, seed: int) -> Path:
-    """The embedded scenes, drawn once; a half-drawn folder of a killed call is drawn again."""
-    from shutil import rmtree
+def _root(images: str, folder: Path, seed: int) -> Path:
+    """The folder of `--images`, or the embedded scenes, drawn into `folder` with some defects."""
+    from jaxattr.scenes.defects import DEFAULT
 
-    from jaxattr.scenes import write_folder
-
-    if not folder.exists():
-        part = folder.with_name(f".{folder.name}.part")
-        rmtree(part, ignore_errors=True)
-        write_folder(part, SCENES_PER_CLASS, seed=seed)
-        part.rename(folder)
-    return folder / "images"
+    if not is_drawn(images):
+        return _inside(Path(images))
+    return drawn(folder, SCENES_PER_CLASS, seed=seed, defects=DEFAULT, masks=True)
 
 
 def _inside(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import answers, audit_text, options, output
+from jaxattr.cli import answers, audit_text, options, output, scenes
 
 if TYPE_CHECKING:
     from jaxattr.audit.ledger import Ledger
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from jaxattr.types import Model
 
 # Names of `jaxattr.bench.moving` and `jaxattr.bench.rankings`; a test compares.
-KINDS = (
-    *("confusable", "random", "similar", "uniform"),
-    *("as given", "twin", "permuted", "random head"),
-)
+_PAIRS, _NOISE = ("confusable", "random"), ("similar", "uniform")
+KINDS = (*_PAIRS, *_NOISE, *("as given", "twin", "permuted", "random head"))
 METHODS = (
     *("audit", "one view", "no discriminant", "no reweighting"),
     *("no logits", "no label noise", "no calibration"),
@@ -125,8 +123,11 @@ def audit(choice: options.Choice, **given: Any) -> None:
       jaxattr bench audit --plant confusable -n 20 -n 50 --rates 5%,10%,20% --figure power.png
       jaxattr bench audit --model vit-base --images photos/ --format md
     """
-    figure, quiet = given["figure"], given["quiet"]
+    figure, quiet, kinds = given["figure"], given["quiet"], given["kinds"] or KINDS
     output.check_figure(figure)
+    pairs, noise = not {*_PAIRS}.isdisjoint(kinds), not {*_NOISE}.isdisjoint(kinds)
+    options.idle_unless(pairs, "rates", "pairs", why=f"plant pairs: {' or '.join(_PAIRS)}")
+    options.idle_unless(noise, "noise", why=f"plant noise: {' or '.join(_NOISE)}")
     options.prepare_jax(choice.dtype)
     from jaxattr.bench import rankings
 
@@ -161,8 +162,9 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
 
     folder, quiet = given["folder"], given["quiet"]
     root = Path(given["images"])
-    if given["images"] == "scenes":
-        root = _drawn(folder / "scenes")
+    if scenes.is_drawn(given["images"]):
+        # The embedded model has not seen this seed.
+        root = scenes.drawn(folder / "scenes", SCENES_PER_CLASS, seed=scenes.HELD_OUT)
     classifier = answers.classifier(model, "jaxattr bench audit")
     model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
@@ -205,18 +207,3 @@ def _scored(ledger: Ledger, given: dict[str, Any]) -> list[Score]:
             pairs=given["pairs"],
             progress=lambda condition, seed: advance(1),
         )
-
-
-def _drawn(folder: Path) -> Path:
-    """Scenes without defects, drawn once; the embedded model has not seen their seed."""
-    from shutil import rmtree
-
-    from jaxattr.cli.scenes import HELD_OUT
-    from jaxattr.scenes import write_folder
-
-    if not folder.exists():
-        part = folder.with_name(f".{folder.name}.part")
-        rmtree(part, ignore_errors=True)
-        write_folder(part, SCENES_PER_CLASS, seed=HELD_OUT, defects=(), masks=False)
-        part.rename(folder)
-    return folder / "images"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import answers, methods_text, options, output
+from jaxattr.cli import answers, methods_text, options, output, scenes
 from jaxattr.cli.explain import METHODS
 from jaxattr.cli.records import model_name
 
@@ -145,13 +145,15 @@ def methods(choice: options.Choice, **given: Any) -> None:
 
 
 def _run(model: Model, given: dict[str, Any]) -> Result:
+    from jaxattr import metrics
     from jaxattr.bench import methods as benchmark
     from jaxattr.cli.audit import progress_bar
 
     folder, quiet, masks = given["folder"], given["quiet"], given["masks"]
     root = Path(given["images"])
-    if given["images"] == "scenes":
-        root = _drawn(folder / "scenes", given["seed"])
+    if scenes.is_drawn(given["images"]):
+        seed = given["seed"]
+        root = scenes.drawn(folder / "scenes", SCENES_PER_CLASS, seed=seed, masks=True)
         masks = masks or root.parent / "masks"
     if masks and not masks.is_dir():
         raise click.BadParameter(f"no such folder: {masks}.", param_hint="--masks")
@@ -159,6 +161,8 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
     model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     dataset = _index(model, root, given)
     chosen, measured = _named(given, masks is not None)
+    uses_masks = any(metrics.METRICS[name].masks for name in measured)
+    options.idle_unless(uses_masks, "masks", why="take a metric that needs masks")
     untrained = chosen if not given["untrained"] else given["untrained"]
     options.note(
         f"Images: {len(dataset.files)} of {root}\nMethods: {', '.join(chosen)}\n"
@@ -206,17 +210,3 @@ def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:
     dataset = index(root, labels, **asked)
     options.say_folder(dataset)
     return dataset
-
-
-def _drawn(folder: Path, seed: int) -> Path:
-    """Scenes without defects and their masks, drawn once."""
-    from shutil import rmtree
-
-    from jaxattr.scenes import write_folder
-
-    if not folder.exists():
-        part = folder.with_name(f".{folder.name}.part")
-        rmtree(part, ignore_errors=True)
-        write_folder(part, SCENES_PER_CLASS, seed=seed, defects=())
-        part.rename(folder)
-    return folder / "images"

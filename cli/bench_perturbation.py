@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import answers, options, output, perturbation_text
+from jaxattr.cli import answers, options, output, perturbation_text, scenes
 from jaxattr.cli.explain import METHODS
 from jaxattr.cli.records import model_name
 
@@ -142,6 +142,10 @@ def perturbation(choice: options.Choice, **given: Any) -> None:
     options.prepare_jax(choice.dtype)
 
     chosen = _protocol(given)
+    guided = bool(given["guide"]) or chosen.guided
+    options.idle_unless(guided, "side", "resize", why="add --guide")
+    drawn_both = figure is not None and len(chosen.explained) > 1
+    options.idle_unless(drawn_both, "measure", why="add --figure, where both classes are explained")
     loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
     answers.classifier(loaded, "jaxattr bench perturbation")
     result, guide = _run(loaded, chosen, given)
@@ -177,8 +181,8 @@ def _run(model: Model, chosen: Protocol, given: dict[str, Any]) -> tuple[Result,
 
     folder, quiet, seed = given["folder"], given["quiet"], given["seed"]
     root = Path(given["images"])
-    if given["images"] == "scenes":
-        root = _drawn(folder / "scenes", seed)
+    if scenes.is_drawn(given["images"]):
+        root = scenes.drawn(folder / "scenes", SCENES_PER_CLASS, seed=seed)
     classifier = answers.classifier(model, "jaxattr bench perturbation")
     model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     everything = _index(model, root, chosen, given, None)
@@ -250,17 +254,3 @@ def _guide(model: Model, dataset: Dataset, given: dict[str, Any]) -> Guide:
         return guide_from_file(model, Path(asked), dataset, layout)
     class_ = LabelTable(model.labels, model.config.classes).resolve(asked)
     return guide_of_class(model, dataset, class_, layout)
-
-
-def _drawn(folder: Path, seed: int) -> Path:
-    """Scenes without defects, drawn once."""
-    from shutil import rmtree
-
-    from jaxattr.scenes import write_folder
-
-    if not folder.exists():
-        part = folder.with_name(f".{folder.name}.part")
-        rmtree(part, ignore_errors=True)
-        write_folder(part, SCENES_PER_CLASS, seed=seed, defects=(), masks=False)
-        part.rename(folder)
-    return folder / "images"

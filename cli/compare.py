@@ -93,6 +93,8 @@ def compare(
       jaxattr compare el1.png --model vit-base -t zebra --against rival -m complete -m attn_lrp
       jaxattr compare photos/ --model vit-base -m cheap -m tis --format npz --format png
     """
+    pictures = not output.DATA.issuperset(formats)
+    options.idle_unless(pictures, "colors", "patches", why="add a --format of pictures")
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)

@@ -122,6 +122,12 @@ def explain(
       jaxattr explain snail.jpg --model vit-base --details 3 --guide-images val/
     """
     guides.check(guide, count, source, details, against)
+    pictures = not output.DATA.issuperset(formats)
+    drawn = ("colors", "alpha", "patches", "together")
+    options.idle_unless(pictures, *drawn, why="add a --format of pictures")
+    single = guide is None and not details
+    options.idle_unless(single, "together", why="leave out --guide and --details")
+    options.idle_unless(pictures or not details, "source", why="add a --format of pictures")
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)
@@ -138,6 +144,8 @@ def explain(
         folder=folder,
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},
         together=together,
+        class_files=output.class_names(table),
+        given=output.Names(),
     )
     guides.check_head(loaded, guide, source)
     bad: list[Exception] = []

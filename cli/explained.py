@@ -94,6 +94,7 @@ def write(run: Run, one: Explained) -> Iterator[Path]:
         from jaxattr import figures
 
         for name, figure in _drawings(run, one):
+            name = run.given.of(name, (one.photo.name, name))
             path = run.folder / f"{name}.{format}"
             output.write(path, figures.encode(figure, format))
             yield path
@@ -157,10 +158,10 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
 
 
 def _file_name(run: Run, pair: targets.Asked) -> str:
-    name = output.slug(run.table.short(pair.target))
+    name = run.class_files[pair.target]
     if pair.against is None:
         return name
-    return f"{name}-against-{output.slug(run.table.short(pair.against))}"
+    return f"{name}-against-{run.class_files[pair.against]}"
 
 
 def panel(run: Run, one: Explained, index: int) -> Panel:

@@ -171,7 +171,6 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
 
 def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
     """One picture per class: the photo alone, beside its first guide, mean and spread."""
-    from jaxattr.cli import output
     from jaxattr.figures import Panel
     from jaxattr.sheets import Cell, sheet
 
@@ -199,7 +198,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
             detail = f"spread / mean = {float(beside.result.dependence):.2f}"
             cells.append(Cell(photo, "Spread", detail, spread, "own"))
         figure = sheet([cells], footer=said["footer"], **run.drawing)
-        yield f"{one.photo.name}-{output.slug(name)}-guided", figure
+        yield f"{one.photo.name}-{run.class_files[pair.target]}-guided", figure
 
 
 def content(one: Explained) -> dict[str, Any]:

@@ -74,6 +74,10 @@ def check(
         raise click.UsageError(f"a target is set against {other} here; leave out --against.")
     if guide is None and count is not None:
         raise click.UsageError("--guides counts the images of --guide; add --guide auto.")
+    if guide is not None and source is not None and Path(guide).is_file():
+        raise click.UsageError(
+            f"--guide {guide} is an image, so nothing is taken from --guide-images; leave one out."
+        )
     if guide is None and not details and source is not None:
         raise click.UsageError("--guide-images is for --guide and --details; add one of them.")
 

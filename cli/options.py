@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from jaxattr.cli import process
 from jaxattr.cli.main import Failure
@@ -226,6 +227,18 @@ def together(*added: Callable[..., Any]) -> Callable[..., Any]:
         return command
 
     return decorate
+
+
+def idle_unless(holds: object, *names: str, why: str) -> None:
+    """Refuse options that were given but would change nothing; `why`: what would give them work."""
+    if holds:
+        return
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "")
+        if option.name in names and given is ParameterSource.COMMANDLINE:
+            word = max(option.opts, key=len)
+            raise click.UsageError(f"{word} does nothing here; leave it out, or {why}.")
 
 
 def note(message: str, *, quiet: bool = False) -> None:

@@ -1,44 +1,81 @@
-"""Files of `jaxattr explain`: their names, and that they are whole or not there at all."""
+"""The files of commands: their names, and that they are whole or not there at all."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from jaxattr.unfinished import sweep, unfinished
+
+if TYPE_CHECKING:
+    from jaxattr.labels import LabelTable
+
 FIGURES = ("png", "svg", "pdf")
+DATA = frozenset(("json", "npz"))
 
 
-def slug(text: str) -> str:
-    """A short file name for a class or an image, on every system."""
-    text = unicodedata.normalize("NFC", text)
-    return re.sub(r"[^\w.+-]+", "_", text)[:80].strip("._-") or "unnamed"
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
+PHOTO, CLASS = 80, 50
+"""Most bytes of a photo's and of a class's part of a name; two classes and words fit in 255."""
+
+
+def slug(text: str, most: int = PHOTO) -> str:
+    """A short file name for a class or an image, on every system: at most so many bytes."""
+    name = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", text))
+    name = name.encode()[:most].decode(errors="ignore").strip("._-") or "unnamed"
+    return _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
+
+
+def _alike(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """A name per image: its file's, without suffix where that is enough to tell them apart."""
-    stems = Counter(slug(path.stem).casefold() for path in paths)
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name = slug(path.stem)
-        if stems[name.casefold()] > 1:
-            name = slug(path.name)
+    stems = Counter(_alike(slug(path.stem)) for path in paths)
+    names = [path.stem if stems[_alike(slug(path.stem))] == 1 else path.name for path in paths]
+    return _numbered([slug(name) for name in names])
+
+
+def class_names(table: LabelTable) -> list[str]:
+    """A file name per class of the model, whichever of them are asked for: no two are alike.
+
+    Where short names are alike, the class's index is added.
+    """
+    names = [slug(table.short(index), CLASS) for index in range(table.classes)]
+    known = Counter(map(_alike, names))
+    names = [one if known[_alike(one)] == 1 else f"{one}-{i}" for i, one in enumerate(names)]
+    return _numbered(names)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number at those that are like an earlier one."""
+    taken = Names()
+    return [taken.of(name, place) for place, name in enumerate(names)]
+
+
+class Names:
+    """The names that one command has given to files: another one of a like name gets a number."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, object] = {}
+
+    def of(self, name: str, owner: object) -> str:
+        """The name, or the first numbered one that belongs to nothing else than `owner`."""
         candidate, number = name, 1
-        while candidate.casefold() in taken:
+        while self._given.setdefault(_alike(candidate), owner) != owner:
             number += 1
             candidate = f"{name}-{number}"
-        taken.add(candidate.casefold())
-        names.append(candidate)
-    return names
+        return candidate
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:
@@ -71,7 +108,7 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
 
 def write(path: Path, data: bytes) -> None:
     """Write a file so that it is complete whenever its name exists."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = unfinished(path.parent)
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -83,10 +120,20 @@ def write(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the output folder, and find out now whether files can be written there."""
+    """Make the output folder, and find out now whether files can be written there.
+
+    What killed commands left unfinished there is removed.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    write(probe := path / ".jaxattr", b"\n")
-    probe.unlink()
+    sweep(path)
+    probe = unfinished(path)
+    try:
+        probe.write_bytes(b"\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def check_figure(figure: Path | None) -> None:
@@ -107,7 +154,8 @@ def check_figure(figure: Path | None) -> None:
 def as_json(content: dict[str, Any]) -> bytes:
     """Numbers as they are, arrays as nested lists; NaN is refused."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=lambda a: a.tolist())
-    return (text + "\n").encode()
+    # Bytes of a file's name that are no text are half pairs, which JSON escapes in the same way.
+    return (text + "\n").encode(errors="backslashreplace")
 
 
 def as_npz(content: dict[str, Any]) -> bytes:

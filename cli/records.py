@@ -10,6 +10,7 @@ from jaxattr.cli import targets
 if TYPE_CHECKING:
     import numpy as np
 
+    from jaxattr.cli.output import Names
     from jaxattr.guidance import Guided
     from jaxattr.labels import LabelTable
     from jaxattr.types import Model
@@ -35,6 +36,10 @@ class Run(NamedTuple):
     folder: Path
     drawing: dict[str, Any]
     together: bool
+    class_files: list[str]
+    """A part of a file's name for each class."""
+    given: Names
+    """The names of the files so far."""
 
 
 class Beside(NamedTuple):

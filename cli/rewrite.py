@@ -120,6 +120,9 @@ def rewrite(
       jaxattr rewrite tusker.jpg --model vit-base --to zebra --budget-search
       jaxattr rewrite tusker.jpg --model vit-base --to zebra --outside tusker-mask.png
     """
+    search = numbers["budget_search"]
+    options.idle_unless(search, "largest", why="add --budget-search")
+    options.idle_unless(not search, "linf", why="leave out --budget-search, which looks for it")
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)
     from jaxattr.cli import rewriting, rewritten
@@ -142,7 +145,7 @@ def rewrite(
         if progress.best is None:
             raise
         progress.interrupted = True
-    name = f"{output.slug(image.stem)}-as-{output.slug(table.short(new))}"
+    name = f"{output.slug(image.stem)}-as-{output.class_names(table)[new]}"
     written = rewritten.Written(loaded, table, task, progress, photo)
     paths = [str(path) for path in written.write(folder, name, formats)]
     click.echo(f"{image}\n{written.report()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from jaxattr.cli import options
 from jaxattr.cli.main import Failure, describe
@@ -108,6 +109,34 @@ def scenes(
     for defect, images in _counts(defects, planted).items():
         if not images:
             options.warn(f"{defect}: so small a share of so few images that none was planted.")
+
+
+def is_drawn(images: str) -> bool:
+    """Whether `--images` means drawn scenes: by default, or as a word that is no folder here."""
+    source = click.get_current_context().get_parameter_source("images")
+    default = source in (None, ParameterSource.DEFAULT)
+    return images == str(SCENES) and (default or not SCENES.is_dir())
+
+
+def drawn(
+    folder: Path, count: int, *, seed: int, defects: Sequence[Defect] = (), masks: bool = False
+) -> Path:
+    """The images of scenes that are drawn into a folder, once; by now those of the same options."""
+    from jaxattr.errors import DatasetError
+    from jaxattr.scenes import facts_of, read_facts, write_folder
+
+    wanted = facts_of(count, seed=seed, defects=defects)
+    truth = folder / "truth.parquet"
+    if not truth.is_file():
+        write_folder(folder, count, seed=seed, defects=defects, masks=masks)
+    found = read_facts(truth)
+    if found != wanted or (masks and not (folder / "masks").is_dir()):
+        raise DatasetError(
+            f"{folder}: holds other scenes ({', '.join(found.values()) or 'of unknown origin'}; "
+            f"wanted {', '.join(wanted.values())}{', with masks' if masks else ''}); choose "
+            "another --output, or remove that folder."
+        )
+    return folder / "images"
 
 
 def draw_named(images: list[Path], folder: Path) -> list[Path]:

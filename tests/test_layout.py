@@ -18,6 +18,7 @@ PACKAGE = Path(jaxattr.__file__).parent
 LEVELS = {
     "errors": 0,
     "formats": 1,
+    "unfinished": 0,
     "threads": 1,
     "types": 1,
     "nonlinear": 1,

@@ -17,6 +17,7 @@ from jaxattr.scenes.defects import RandomNoise as RandomNoise
 from jaxattr.scenes.defects import SymmetricNoise as SymmetricNoise
 from jaxattr.scenes.defects import Watermark as Watermark
 from jaxattr.scenes.defects import parse as parse
+from jaxattr.scenes.folder import facts_of as facts_of
 from jaxattr.scenes.folder import write_folder as write_folder
 from jaxattr.scenes.planting import Decision as Decision
 from jaxattr.scenes.planting import assign as assign
@@ -33,5 +34,6 @@ from jaxattr.scenes.showing import watermark as watermark
 from jaxattr.scenes.truth import Truth as Truth
 from jaxattr.scenes.truth import pack_masks as pack_masks
 from jaxattr.scenes.truth import part_names as part_names
+from jaxattr.scenes.truth import read_facts as read_facts
 from jaxattr.scenes.truth import read_truth as read_truth
 from jaxattr.scenes.truth import unpack_masks as unpack_masks

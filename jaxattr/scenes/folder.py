@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +19,23 @@ from jaxattr.scenes.defects import DEFAULT, Defect
 from jaxattr.scenes.planting import Decision, assign, image_seed
 from jaxattr.scenes.scene import SIZE
 from jaxattr.scenes.showing import change_copy, show
-from jaxattr.scenes.truth import WATERMARK, Truth, mask_png, pack_masks, parquet, part_names
+from jaxattr.scenes.truth import (
+    WATERMARK,
+    Truth,
+    mask_png,
+    pack_masks,
+    parquet,
+    part_names,
+    read_facts,
+)
+from jaxattr.unfinished import is_unfinished, sweep, unfinished
 
 IMAGES, MASKS, TRUTH = "images", "masks", "truth.parquet"
 PATCH = 8
 """Side of the embedded model's patches."""
 _SMALLEST = 16
+_MOVING = 5.0
+"""Seconds that another process may take from its first move to its last."""
 
 
 class _Drawn(NamedTuple):
@@ -48,8 +60,9 @@ def write_folder(
     """Write one-object scenes to `images/<class>/<number>.png`, `masks/...`, and `truth.parquet`.
 
     Spaces of class names become underscores. `defects=()` writes the clean twin of the same seed:
-    it differs in the images that have a `defect` only. What was written of a folder that cannot
-    be finished is removed.
+    it differs in the images that have a `defect` only. All is written under a name of its own and
+    moved to its place at the end: what cannot be finished is removed, what a killed process left
+    is removed by the next call, and two calls for the same scenes at once both succeed.
 
     Args:
         path: made if it is not there; must be empty.
@@ -61,33 +74,41 @@ def write_folder(
         The rows of `truth.parquet`, in its order.
 
     Raises:
-        DatasetError: the folder is not empty, or a number is out of range.
+        DatasetError: the folder is not empty, or holds other files by the time that these are
+            drawn, or a number is out of range.
         LabelError: a class that does not exist.
     """
     path = Path(path)
     decisions = assign(defects, images_per_class, seed, classes)
     _check(path, size, suffix)
     digits = max(4, len(str(images_per_class - 1)))
-    facts = {
-        "scenes": f"seed {seed}, {images_per_class} images per class, size {size}",
-        "defects": ",".join(map(str, defects)) or "none",
-    }
+    facts = facts_of(images_per_class, seed=seed, size=size, defects=defects)
     rows = []
-    with _all_or_nothing(path):
+    with _all_or_nothing(path, facts) as folder:
         for label in classes:
-            for folder in (IMAGES, MASKS) if masks else (IMAGES,):
-                (path / folder / _slug(label)).mkdir(parents=True)
+            for kind in (IMAGES, MASKS) if masks else (IMAGES,):
+                (folder / kind / _slug(label)).mkdir(parents=True)
             for number, decision in enumerate(decisions[label]):
                 name = f"{_slug(label)}/{number:0{digits}d}"
                 drawn = _draw(decisions, (label, number), seed, size, masks)
                 row = _truth(decision, drawn, name, suffix, digits)
-                (path / row.file).write_bytes(_encode(drawn.image, suffix))
+                (folder / row.file).write_bytes(_encode(drawn.image, suffix))
                 if drawn.bits is not None:
-                    (path / row.mask).write_bytes(mask_png(drawn.bits))
+                    (folder / row.mask).write_bytes(mask_png(drawn.bits))
                 rows.append(row)
                 progress(1)
-        (path / TRUTH).write_bytes(parquet(rows, facts))
+        (folder / TRUTH).write_bytes(parquet(rows, facts))
     return rows
+
+
+def facts_of(
+    images_per_class: int, *, seed: int, size: int = SIZE, defects: Sequence[Defect] = DEFAULT
+) -> dict[str, str]:
+    """What the truth of such a folder says of the whole, see `read_facts`."""
+    return {
+        "scenes": f"seed {seed}, {images_per_class} images per class, size {size}",
+        "defects": ",".join(map(str, defects)) or "none",
+    }
 
 
 def _draw(
@@ -158,22 +179,44 @@ def _check(path: Path, size: int, suffix: str) -> None:
         )
     if suffix not in (".png", ".jpg"):
         raise DatasetError(f"suffix {suffix}: cannot be written; choose .png or .jpg.")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.is_dir():
+        sweep(path)
+    if path.exists() and not (path.is_dir() and all(map(is_unfinished, path.iterdir()))):
         raise DatasetError(f"{path}: is not an empty folder; name a new one.")
 
 
 @contextlib.contextmanager
-def _all_or_nothing(path: Path) -> Iterator[None]:
-    """Make the folder; remove what was written into it if it cannot be finished."""
+def _all_or_nothing(path: Path, facts: dict[str, str]) -> Iterator[Path]:
+    """A folder to write into; what it holds moves into `path`, or is removed where that fails."""
     new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path)
+    temporary.mkdir()
     try:
-        yield
+        yield temporary
+        _move(temporary, path, facts)
     except BaseException:
-        for name in (IMAGES, MASKS):
-            shutil.rmtree(path / name, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            (path / TRUTH).unlink(missing_ok=True)
-            if new:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # another command works there
                 path.rmdir()
         raise
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, path: Path, facts: dict[str, str]) -> None:
+    """Move images, masks and, last, the truth to their place, unless the same is there already."""
+    try:
+        (temporary / IMAGES).rename(path / IMAGES)
+    except OSError:
+        if not (path / IMAGES).exists():
+            raise
+        deadline = time.monotonic() + _MOVING
+        while not (path / TRUTH).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if read_facts(path / TRUTH) != facts:
+            raise DatasetError(f"{path}: has got other files meanwhile; name a new one.") from None
+        return
+    for name in (MASKS, TRUTH):
+        if (temporary / name).exists():
+            (temporary / name).rename(path / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +110,19 @@ def read_truth(data: bytes) -> list[Truth]:
 
     rows = pq.read_table(io.BytesIO(data)).to_pylist()
     return [Truth(**{**r, "seed": tuple(r["seed"]), "parts": tuple(r["parts"])}) for r in rows]
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """The facts of a Parquet file that `parquet` wrote; none of any other file, or of no file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}
+    named = {key.decode(errors="replace"): value for key, value in found.items()}
+    return {key: named[key].decode() for key in ("scenes", "defects") if key in named}
 
 
 def _palette() -> list[int]:
