@@ -138,7 +138,7 @@ def test_what_was_audited_is_said_alike_everywhere(tmp_path, sizes, total, sente
     )
     html = render(of, summarize(of), [])
     assert sentence.replace("'", "&#39;") in html
-    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.S)[0])
     assert data["overall"]["partial"] is True
     assert data["overall"]["leftOut"] == len(sizes) - 3
     assert data["names"]["0"][3:] == [sizes[CAT], 1]
@@ -174,7 +174,7 @@ def test_every_skipped_file_is_listed_and_no_file_is_called_readable_that_nobody
     unlooked = ((".heic", 7), ("of no known suffix", 2))
     of = ledger(tmp_path, given, sizes=((CAT, 512), (DOG, 12), (BIRD, 12)), unlooked=unlooked)
     html = render(of, summarize(of), [])
-    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.S)[0])
     assert len(data["skipped"]) == data["overall"]["skipped"] == 500
     assert data["overall"]["unlooked"] == [list(one) for one in unlooked]
     assert "every file was readable" not in html

@@ -33,7 +33,7 @@ def features(model: nn.Module) -> list[str]:
     found = []
     if not isinstance(model, VisionTransformer):
         found.append(type(model).__name__)
-    if type(block) is not Block:
+    if block is None or type(block) is not Block:
         found.append(type(block).__name__)
     elif type(block.mlp) is not Mlp:
         found.append(type(block.mlp).__name__)
