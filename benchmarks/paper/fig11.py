@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import Drawn, Lab
-from jaxattr.cli.explaining import softmax
 from jaxattr.cli.rewrite import rewrite
 
 PAPER = {"probability_before": 0.351, "probability_after": 0.938}

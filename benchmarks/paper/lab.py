@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import softmax
 
 from benchmarks.paper.subjects import Subject
 from jaxattr import losses, metrics
-from jaxattr.cli.explaining import softmax
 from jaxattr.figures import Panel
 from jaxattr.labels import LabelTable
 from jaxattr.methods import METHODS
