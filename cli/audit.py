@@ -25,6 +25,7 @@ from .options import (
     warn,
     workers_option,
 )
+from .output import show
 from .scenes import drawn, is_drawn
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ def audit(
     note("Looking for findings ...", quiet=quiet)
     findings, summary = find(ledger), summarize(ledger)
     report = write_results(ledger, summary, findings)
-    click.echo(overview(ledger, findings))
-    click.echo(f"\nReport: {report}")
+    show(overview(ledger, findings))
+    show(f"\nReport: {report}")
     if _fails(findings, fail_on):
         ctx.exit(1)
 

@@ -90,7 +90,7 @@ def explanations(
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}
-    click.echo(scores.text(results, kind, facts))
+    output.show(scores.text(results, kind, facts))
     if figure:
         from jaxattr import figures
         from jaxattr.bench.figure import draw

@@ -143,7 +143,7 @@ def audit(choice: options.Choice, **given: Any) -> None:
         "sets": given["seeds"],
         "first_seed": given["seed"],
     }
-    click.echo(audit_text.text(scores, given["kind"], facts))
+    output.show(audit_text.text(scores, given["kind"], facts))
     if figure:
         from jaxattr import figures
         from jaxattr.bench.audit_figure import draw

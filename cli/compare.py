@@ -107,12 +107,12 @@ def compare(
     given = comparing.cases(loaded, question, found, bad)
     if given:
         done = _compare(loaded, table, question.loss, given, _methods(methods), quiet)
-        click.echo(_table(done))
+        output.show(_table(done))
         for line in (*_constant(done), *_unconserved(done)):
             options.warn(line)
         drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
         for path in _write(done, folder, formats, drawing):
-            click.echo(f"  {path}")
+            output.show(f"  {path}")
         if done.missing:
             count = f"{len(done.answers)} of {len(done.answers) + len(done.missing)}"
             raise Interrupted(

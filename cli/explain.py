@@ -169,6 +169,6 @@ def _show(run: Run, results: Iterable[Explained]) -> None:
     for number, one in enumerate(results):
         for line in warnings(run, one):
             options.warn(line)
-        click.echo(("\n" if number else "") + answer(run, one))
+        output.show(("\n" if number else "") + answer(run, one))
         for path in write(run, one):
-            click.echo(f"  {path}")
+            output.show(f"  {path}")

@@ -157,7 +157,9 @@ class LazyGroup(Near):
                 # Whatever a library made of it.
                 raise Interrupted(f"interrupted; {signals.left}.") from None
             if isinstance(error, click.ClickException):
-                vars(error)["message"] = process.printable(error.message)
+                usage = isinstance(error, click.UsageError)
+                escape = process.printable if usage else process.one_line
+                vars(error)["message"] = escape(error.message)
             raise
         except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("JAXATTR_DEBUG", "0") not in ("", "0"):

@@ -49,7 +49,7 @@ def methods(kind: str) -> None:
         for one in METHODS.values()
     ]
     if kind == "json":
-        click.echo(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
+        output.show(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
         return
     words = [
         tuple(("yes" if cell else "no") if isinstance(cell, bool) else cell for cell in row)
@@ -58,6 +58,6 @@ def methods(kind: str) -> None:
     if kind == "csv":
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows([header, *words])
-        click.echo(file.getvalue(), nl=False)
+        output.show(file.getvalue().rstrip("\n"))
         return
-    click.echo(output.table(header, words, left=len(header)))
+    output.show(output.table(header, words, left=len(header)))

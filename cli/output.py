@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jaxattr.cli import process
 from jaxattr.unfinished import sweep, unfinished
 
 if TYPE_CHECKING:
@@ -168,9 +169,14 @@ def as_npz(content: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def show(text: str) -> None:
+    """Print a result; names in it cannot command the terminal."""
+    click.echo(process.printable(text))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """Columns with aligned edges: the first `left` ones to the left, the rest to the right."""
-    lines = [header, *rows]
+    lines = [[process.one_line(cell) for cell in line] for line in (header, *rows)]
     widths = [max(_columns(line[i]) for line in lines) for i in range(len(header))]
     text = []
     for line in lines:
@@ -178,7 +184,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> st
             one + " " * (width - _columns(one)) if i < left else " " * (width - _columns(one)) + one
             for i, (one, width) in enumerate(zip(line, widths, strict=True))
         ]
-        text.append(click.unstyle("  ".join(cells).rstrip()))
+        text.append("  ".join(cells).rstrip())
     return "\n".join(text)
 
 

@@ -150,6 +150,11 @@ def printable(text: str) -> str:
     return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def one_line(text: str) -> str:
+    """The same for what must not break a line, as a name in a table."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 # As wide as they were, so that tables stay aligned.
 _PLAIN = str.maketrans("–—−‐‑×·•°≥≤→←↑↓≈…“”‘’«»", "-----x..o><><^v~.\"\"''<>")
 

@@ -148,8 +148,8 @@ def rewrite(
     name = f"{output.slug(image.stem)}-as-{output.class_names(table)[new]}"
     written = rewritten.Written(loaded, table, task, progress, photo)
     paths = [str(path) for path in written.write(folder, name, formats)]
-    click.echo(f"{image}\n{written.report()}")
-    click.echo("\n".join(f"  {path}" for path in paths))
+    output.show(f"{image}\n{written.report()}")
+    output.show("\n".join(f"  {path}" for path in paths))
     _end(written, table, task, progress, paths[0])
 
 

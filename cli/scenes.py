@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from jaxattr.cli import options
+from jaxattr.cli import options, output
 from jaxattr.cli.main import Failure, describe
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def scenes(
         except OSError as error:
             raise Failure(describe(error).replace("--output", "OUT_DIR")) from None
     planted = assign(defects, count, seed)
-    click.echo(_summary(folder, rows, defects, planted, masks))
+    output.show(_summary(folder, rows, defects, planted, masks))
     for defect, images in _counts(defects, planted).items():
         if not images:
             options.warn(f"{defect}: so small a share of so few images that none was planted.")
@@ -150,7 +150,6 @@ def draw_named(images: list[Path], folder: Path) -> list[Path]:
 
     from PIL import Image
 
-    from jaxattr.cli import output
     from jaxattr.scenes import draw
 
     output.make_folder(folder)

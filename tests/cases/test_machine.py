@@ -12,7 +12,7 @@ import click
 import pytest
 
 from jaxattr.cli import main as cli
-from jaxattr.cli import options, process
+from jaxattr.cli import options, output, process
 
 
 def no_device(error):
@@ -62,6 +62,19 @@ def test_a_terminal_obeys_no_name():
     text = "a\tb\n猫 é \u200d \x1b[2J\r\x07\x9b \u202e \u2028 \udcff"
     shown = process.printable(text)
     assert shown == "a\tb\n猫 é \u200d \\x1b[2J\\r\\x07\\x9b \\u202e \\u2028 \\udcff"
+    assert process.one_line("a\tb\n\r") == "a\\tb\\n\\r"
+
+
+def test_a_class_name_takes_one_cell_of_a_table(capsys):
+    rows = [("a\x1b[2Jb", "1"), ("g\nh", "2"), ("c\rd", "3")]
+    output.show(output.table(("class", "index"), rows, left=1))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "class      index",
+        "a\\x1b[2Jb      1",
+        "g\\nh           2",
+        "c\\rd           3",
+    ]
 
 
 @pytest.mark.parametrize(
