@@ -25,7 +25,7 @@ _MERGE = "merge it into its base (PEFT: model.merge_and_unload(), then save_pret
 _DEQUANTISE = "load it in transformers, call model.dequantize() and save_pretrained, or use the"
 
 
-def refuse_adapter_folder(folder: Path) -> None:
+def refuse_adapter_folder(folder: Path, name: str) -> None:
     """Raise for a folder that holds an adapter: transformers loads its base and applies it."""
     path = folder / ADAPTER
     if not path.exists():
@@ -33,8 +33,8 @@ def refuse_adapter_folder(folder: Path) -> None:
     json = read_object(path)
     kind, base = json.get("peft_type", "PEFT"), json.get("base_model_name_or_path", "unknown")
     raise CheckpointError(
-        f"{path}: {quoted(kind)} adapter of the base model {quoted(base)}, not a whole "
-        f"network; {_MERGE}, and load that folder (or remove {ADAPTER} where this is done)."
+        f"{name}: {ADAPTER} says {quoted(kind)} adapter of the base model {quoted(base)}, not a "
+        f"whole network; {_MERGE}, and load that folder (or remove {ADAPTER} where this is done)."
     )
 
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxattr.errors import CheckpointError
+from jaxattr.models.adapters import ADAPTER, refuse_adapter_folder
 from jaxattr.models.files import INDEX, PICKLES, shards
+from jaxattr.models.preprocessing import NESTED, PROCESSOR
 
-_OPTIONAL = ("preprocessor_config.json", "labels.json")
+_OPTIONAL = (PROCESSOR, NESTED, "labels.json")
 
 
 def download(repository: str, revision: str | None = None) -> Path:
@@ -25,6 +27,9 @@ def download(repository: str, revision: str | None = None) -> Path:
         CheckpointError: the hub cannot be reached, or has no such repository, revision or weights.
     """
     config = _fetch(repository, "config.json", revision)
+    adapter = _fetch(repository, ADAPTER, config.parent.name if config else revision)
+    if adapter is not None:
+        refuse_adapter_folder(adapter.parent, _at(repository, revision))
     if config is None:
         raise CheckpointError(
             f"{_at(repository, revision)}: has no config.json on the hub; pass a repository that "

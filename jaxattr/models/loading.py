@@ -94,7 +94,7 @@ def _read(
     if source in EMBEDDED:
         return renamed(embedded.load(source, dtype=dtype), heads, names)
     if folder:
-        refuse_adapter_folder(path)
+        refuse_adapter_folder(path, source)
         return read(weight_files(path), name=source, dtype=dtype, heads=heads, names=names)
     if file:
         refuse_pickle(path)
@@ -105,7 +105,7 @@ def _read(
     repository = source if "/" in source else resolve(source)
     snapshot = hub.download(repository, revision)
     name = f"{repository}@{revision}" if revision else repository
-    refuse_adapter_folder(snapshot)
+    refuse_adapter_folder(snapshot, name)
     return read(weight_files(snapshot), name=name, dtype=dtype, heads=heads, names=names)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from jaxattr.errors import CheckpointError
 from jaxattr.types import ViTConfig
 
+_MOST_TOKENS = 1 << 16  # one head's attention of so many tokens takes 16 GB
+
 
 def resample(
     parameters: Any, config: ViTConfig, image_size: tuple[int, int]
@@ -21,10 +23,15 @@ def resample(
     transformers' `interpolate_pos_encoding`; the prefix tokens keep theirs.
 
     Raises:
-        CheckpointError: the size is not a multiple of the patch size.
+        CheckpointError: the size is not a multiple of the patch size, or makes too many patches.
     """
     check_divisible(image_size, config.patch_size)
     resized = replace(config, image_size=image_size)
+    if resized.tokens > _MOST_TOKENS:
+        raise CheckpointError(
+            f"image size {image_size[0]} x {image_size[1]} makes {resized.tokens} tokens, whose "
+            f"attention no memory holds; choose a size with at most {_MOST_TOKENS}."
+        )
     if resized.grid == config.grid:
         return parameters, resized
     positions = np.asarray(parameters["positions"], np.float64)

@@ -238,6 +238,14 @@ def test_archives_that_lie(tmp_path):
         assert "a.npz" in message("'<f4'", "(3,)", start)
 
 
+def test_image_sizes_beyond_all_memory(tmp_path):
+    folder = write(tmp_path, TENSORS)
+    for size in (1_000_000, (8_000_000, 8), 1 << 30):
+        assert "tokens, whose attention no memory holds" in refusal(folder, image_size=size)
+    for size in (0, -8):
+        assert "size" in refusal(folder, image_size=size)
+
+
 def test_sizes_are_held_against_the_tensors_first(tmp_path):
     """A billion blocks would take hours and all memory."""
     for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "image_size"):

@@ -73,6 +73,13 @@ def hub():
     sharded["model-1.safetensors"] = good["model.safetensors"]
     sharded["model.safetensors.index.json"] = b'{"weight_map": {"x": "model-1.safetensors"}}'
     pickled = {"config.json": good["config.json"], "pytorch_model.bin": b"\x80\x04"}
+    nested = {name: good[name] for name in good if name != "preprocessor_config.json"}
+    inner = {**PROCESSOR, "size": {"height": 16, "width": 16}, "do_center_crop": True}
+    nested["processor_config.json"] = json.dumps(
+        {"image_processor": {**inner, "crop_size": 8}}
+    ).encode()
+    # transformers leaves the index there when a smaller model is saved anew.
+    nested["model.safetensors.index.json"] = b'{"weight_map": {"x": "gone.safetensors"}}'
     pages = {**good, "model.safetensors": b"<!DOCTYPE html><html></html>"}
     return Hub(
         {
@@ -84,6 +91,9 @@ def hub():
             "lab/plain": {"main": {"README.md": b"hello"}},
             "lab/resnet": {"main": checkpoint(1.0, model_type="resnet")},
             "lab/gated": {"main": good},
+            "lab/adapter": {"main": {"adapter_config.json": b'{"peft_type": "LORA"}'}},
+            "lab/applied": {"main": {**good, "adapter_config.json": b'{"peft_type": "LORA"}'}},
+            "lab/nested": {"main": nested},
             "lab/broken": {"main": good},
         },
         frozenset({"lab/gated"}),
@@ -131,6 +141,9 @@ def test_download_cache_offline_unreachable(hub, tmp_path):
             "lab/broken",
             "a/b/c",
             "vit-bse",
+            "lab/adapter",
+            "lab/applied",
+            "lab/nested",
         )
     name, labels = "google/vit-base-patch16-224", ["a", "b", "c", *(f"l{i}" for i in range(3, 10))]
     labels.append("x")
@@ -138,7 +151,10 @@ def test_download_cache_offline_unreachable(hub, tmp_path):
     assert results[1] == ["ok", f"{name}@v2", labels, 2.0, [8, 8]]
     assert results[2] == ["ok", f"{name}@{commit}", labels, 2.0, [8, 8]]
     assert results[3] == ["ok", "lab/sharded", labels, 1.0, [8, 8]]
+    assert results[17] == ["ok", "lab/nested", labels, 1.0, [16, 16]]
     wanted = {
+        15: ("lab/adapter: adapter_config.json says 'LORA' adapter", "merge_and_unload"),
+        16: ("lab/applied: adapter_config.json says 'LORA' adapter", "merge_and_unload"),
         4: ("no revision v3", endpoint),
         5: ("lab/nothing: not found on", "HF_TOKEN"),
         6: ("pytorch_model.bin, a pickle", "refused"),
