@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -13,7 +15,7 @@ from jaxattr.cli.main import main
 ODD = ("", "nan", "9" * 30, "1e400", "\0", "\udcff", "\x1b[2J\n", "a" * 5000, "/dev/null", "file")
 
 
-def _commands(group=main, path=()):
+def _commands(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[Any]:
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
         if isinstance(command, click.Group):

@@ -56,9 +56,9 @@ def test_scenes_of_another_seed_are_not_taken_for_these(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in images.rglob("*.png")}
     assert scenes.drawn(tmp_path / "scenes", 1, seed=0) == images
     assert {path: path.stat().st_mtime_ns for path in images.rglob("*.png")} == before
-    for other in ({"seed": 1}, {"seed": 0, "masks": True}):
+    for seed, masks in ((1, False), (0, True)):
         with pytest.raises(DatasetError, match=r"holds other scenes .*choose another --output"):
-            scenes.drawn(tmp_path / "scenes", 1, **other)
+            scenes.drawn(tmp_path / "scenes", 1, seed=seed, masks=masks)
     (tmp_path / "mine" / "kept").mkdir(parents=True)
     with pytest.raises(DatasetError, match="is not an empty folder"):
         scenes.drawn(tmp_path / "mine", 1, seed=0)

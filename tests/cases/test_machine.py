@@ -113,8 +113,8 @@ def ended(monkeypatch):
     def end(code):
         raise SystemExit(code)
 
-    monkeypatch.setattr(process.os, "_exit", end)
-    monkeypatch.setattr(process.os, "write", lambda descriptor, data: None)
+    monkeypatch.setattr("os._exit", end)
+    monkeypatch.setattr("os.write", lambda descriptor, data: None)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -10,7 +13,7 @@ from jaxattr.cli import options
 from jaxattr.cli.main import COMMANDS, Failure, main
 
 
-def commands(group=main, path=()):
+def commands(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[Any]:
     """Every command with its words."""
     context = click.Context(group)
     for name in group.list_commands(context):
