@@ -140,3 +140,41 @@ def test_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno
                 assert length <= 75, f"{path}: {node.name} has {length} lines"
+
+
+def test_no_public_name_is_also_a_modules() -> None:
+    """Else `jaxattr.<name>` would be the one or the other by what was imported before."""
+    modules = {path.stem for path in PACKAGE.iterdir()}
+    for node in ast.walk(ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            both = {one.name for one in node.names} & modules
+            assert not both, f"{both}: a name of jaxattr, and a module's"
+
+
+def test_names_do_not_depend_on_the_order_of_imports() -> None:
+    """Every public name, in both orders, after all other modules, and before them."""
+    code = (
+        "import importlib, pkgutil, sys, jaxattr\n"
+        "rooms = {'': list(jaxattr.__all__), '.methods': None, '.metrics': None}\n"
+        "def seen(order):\n"
+        "    found = {}\n"
+        "    for room in list(rooms)[::order]:\n"
+        "        package = importlib.import_module('jaxattr' + room)\n"
+        "        names = rooms[room] or [n for n in dir(package) if n[0] != '_']\n"
+        "        for name in names[::order]:\n"
+        "            found[room, name] = type(getattr(package, name)).__name__\n"
+        "    return found\n"
+        "modules = [one.name for one in pkgutil.iter_modules(jaxattr.__path__)]\n"
+        "first = seen(1)\n"
+        "for before in ([], modules, modules[::-1], ['audit.findings'], ['cli.explain']):\n"
+        "    for name in [n for n in sys.modules if n.split('.')[0] == 'jaxattr']:\n"
+        "        del sys.modules[name]\n"
+        "    for name in before: importlib.import_module('jaxattr.' + name)\n"
+        "    again = seen(-1)\n"
+        "    changed = {k: (v, again[k]) for k, v in first.items() if again[k] != v}\n"
+        "    assert not changed, (before, changed)\n"
+        "assert first['', 'rollout'] == first['.methods', 'rollout'] == 'function', first\n"
+        "assert first['', 'rewrite'] == first['', 'transfer'] == 'module', first\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
