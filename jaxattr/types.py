@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import jax
@@ -374,6 +375,7 @@ def _floating(value: Any) -> str | None:
     return kind.name if value is not None and jnp.issubdtype(kind, jnp.floating) else None
 
 
+@cache
 def _one_of(words: Any) -> Callable[[Any], str | None]:
     def convert(value: Any) -> str | None:
         return value if isinstance(value, str) and value in get_args(words) else None
