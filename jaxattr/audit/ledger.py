@@ -410,12 +410,17 @@ def _column(rows: Sequence[dict[str, Any]], field: pa.Field) -> pa.Array:
     if not pa.types.is_fixed_size_list(field.type):
         return pa.array(values, field.type)
     shape = len(values), field.type.list_size
-    flat = np.zeros(shape, field.type.value_type.to_pandas_dtype())
+    flat = np.zeros(shape, _dtype(field.type.value_type))
     null = np.array([value is None for value in values], bool)
     for at in np.flatnonzero(~null):
         flat[at] = values[at]
     mask = pa.array(null) if null.any() else None
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=field.type, mask=mask)
+
+
+def _dtype(kind: pa.DataType) -> np.dtype:
+    """NumPy's type of a column's numbers; `to_pandas_dtype` of older releases needs pandas."""
+    return pa.array([], kind).to_numpy(zero_copy_only=False).dtype
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:

@@ -233,7 +233,10 @@ def test_timms_pixels_of_200_photos():
         read, notes = preprocessing.from_timm(config, tuple(config["input_size"][1:]))
         assert notes == ()
         found = timm_pixels.sampled(number, images.fit(timm_pixels.photo(number), read))
-        np.testing.assert_array_equal(found, one, err_msg=f"{number}: {config}")
+        # Releases of Pillow differ by one grey level here and there; a shifted crop by dozens.
+        difference = np.abs(found.astype(int) - one)
+        assert difference.max() <= 1, f"{number}: {config}"
+        assert difference.mean() < 0.25, f"{number}: {config}"
 
 
 @pytest.mark.parametrize(
