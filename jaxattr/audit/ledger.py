@@ -152,7 +152,8 @@ class Ledger:
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write one shard: whole or not at all."""
         columns = schema(self.receipt)
-        table = pa.Table.from_arrays([_column(rows, field) for field in columns], schema=columns)
+        arrays = [_column(rows, field) for field in columns]
+        table = pa.Table.from_arrays(arrays, names=columns.names, metadata=columns.metadata)
         target = self.shard(number)
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
@@ -213,8 +214,11 @@ class Ledger:
             table = self._read(number, [*columns, "error"])
             whole = set(table["error"].unique().to_pylist()) <= {""}
             tables.append(table if whole else table.filter(pc.field("error") == ""))
-        table = pa.concat_tables(tables)
-        return {name: _to_numpy(table[name]) for name in columns}
+        kinds = schema(self.receipt)
+        return {
+            name: np.concatenate([_to_numpy(one[name], kinds.field(name).type) for one in tables])
+            for name in columns
+        }
 
     def _value(self, row: dict[str, Any], name: str) -> Any:
         value = row[name]
@@ -409,13 +413,15 @@ def _column(rows: Sequence[dict[str, Any]], field: pa.Field) -> pa.Array:
     values = [row.get(field.name) for row in rows]
     if not pa.types.is_fixed_size_list(field.type):
         return pa.array(values, field.type)
-    shape = len(values), field.type.list_size
-    flat = np.zeros(shape, _dtype(field.type.value_type))
-    null = np.array([value is None for value in values], bool)
-    for at in np.flatnonzero(~null):
-        flat[at] = values[at]
-    mask = pa.array(null) if null.any() else None
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=field.type, mask=mask)
+    # As lists of any size: most releases of pyarrow cannot write or read null ones of a fixed size.
+    there = [value for value in values if value is not None]
+    flat = np.zeros((len(there), field.type.list_size), _dtype(field.type.value_type))
+    for at, value in enumerate(there):
+        flat[at] = value
+    known = np.array([value is not None for value in values], bool)
+    ends = np.append(0, np.cumsum(known) * field.type.list_size).astype(np.int32)
+    mask = None if known.all() else pa.array(~known)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat.ravel()), mask=mask)
 
 
 def _dtype(kind: pa.DataType) -> np.dtype:
@@ -423,10 +429,11 @@ def _dtype(kind: pa.DataType) -> np.dtype:
     return pa.array([], kind).to_numpy(zero_copy_only=False).dtype
 
 
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray:
+    """A column as it is in the schema; rows that are null are left out of lists."""
     array = column.combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
+    if pa.types.is_fixed_size_list(kind):
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
     if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
         return np.asarray(array.to_pylist(), dtype=object)
     return array.to_numpy(zero_copy_only=False)

@@ -20,7 +20,12 @@ def test_a_shard_is_the_file_that_lists_would_give(tmp_path):
     rows = make_rows(12, unreadable={3})
     rows[5] |= dict.fromkeys(("map_pair", "thumbnail"))  # a ledger without maps
     ledger = make_ledger(tmp_path, rows, shard_size=12)
-    table = pa.Table.from_pylist(rows, schema=schema(ledger.receipt))
+    # Lists of any size: no release of pyarrow before 26 reads null ones of a fixed size.
+    wanted = schema(ledger.receipt)
+    for at, one in enumerate(wanted):
+        if pa.types.is_fixed_size_list(one.type):
+            wanted = wanted.set(at, one.with_type(pa.list_(one.type.value_type)))
+    table = pa.Table.from_pylist(rows, schema=wanted)
     assert pq.read_table(ledger.shard(0)).equals(table)
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd", use_dictionary=False)
