@@ -292,7 +292,7 @@ def say_folder(dataset: Dataset) -> None:
     for line in dataset.notes:
         warn(f"{line}.")
     if dataset.unlooked:
-        warn(unlooked_sentence(dataset.unlooked))
+        warn(unlooked_sentence(dataset.unlooked, dataset.examples))
 
 
 def check_fits(model: Model) -> None:

@@ -54,7 +54,7 @@ _PICTURES = (
     *(".qoi", ".xbm", ".xpm", ".pfm", ".icb", ".vda", ".vst", ".svs", ".ndpi", ".czi"),
 )
 _HEIC = frozenset((".heic", ".heif", ".hif"))
-_UNNAMED = "with a name that is not UTF-8"
+UNNAMED = "with a name that is not UTF-8"
 _KNOWN = SUFFIXES | _RAW | frozenset(_PICTURES)
 """Suffixes of pictures, whether they can be read or not."""
 
@@ -113,22 +113,29 @@ def walk(root: str | os.PathLike[str], listing: Listing, *, deep: bool = True) -
 
 def unlooked(listing: Listing) -> tuple[tuple[str, int], ...]:
     """The kinds of files that are not looked at, most frequent first."""
-    counts = listing.unlooked + Counter({_UNNAMED: len(listing.unnamed)})
+    counts = listing.unlooked + Counter({UNNAMED: len(listing.unnamed)})
     return tuple(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def unlooked_sentence(kinds: Sequence[tuple[str, int]]) -> str:
-    """What is not looked at, and what to do about it; nothing where there is nothing."""
+def unlooked_sentence(
+    kinds: Sequence[tuple[str, int]], examples: Sequence[tuple[str, str]] = ()
+) -> str:
+    """What is not looked at, and what to do about it; nothing where there is nothing.
+
+    Args:
+        examples: kind, and some of its files, which are named behind it.
+    """
     if not kinds:
         return ""
-    said = ", ".join(f"{count:,} {name}" for name, count in kinds)
+    few = {kind: f" ({files})" for kind, files in examples}
+    said = ", ".join(f"{count:,} {name}{few.get(name, '')}" for name, count in kinds)
     advice = []
     names = {name for name, _ in kinds}
     if names & _HEIC:
         advice.append(HEIC_ADVICE)
     if names & {*_PICTURES, *_RAW} - _HEIC:
         advice.append("convert to PNG or JPEG what should take part")
-    if _UNNAMED in names:
+    if UNNAMED in names:
         advice.append("rename files whose names are not UTF-8")
     return f"Not looked at: {said}{' (' + '; '.join(advice) + ')' if advice else ''}."
 

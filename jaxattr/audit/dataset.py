@@ -25,7 +25,7 @@ from jaxattr.audit import label_file
 from jaxattr.errors import DatasetError
 from jaxattr.images import SUFFIXES, printable
 from jaxattr.labels import LabelTable, is_number, name_key, nameless, without_numbers
-from jaxattr.listing import Listing, is_dropping, unlooked, unlooked_sentence, walk
+from jaxattr.listing import UNNAMED, Listing, is_dropping, unlooked, unlooked_sentence, walk
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test"))
@@ -51,6 +51,8 @@ class Dataset(NamedTuple):
     `limit` leave out, too."""
     unlooked: tuple[tuple[str, int], ...] = ()
     """Kind, and how many files of it are in the folder that nobody looks at: `(".jxl", 5)`."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """A kind of these, and the first few of its files, where their suffix does not tell them."""
     notes: tuple[str, ...] = ()
     """What was left out, taken for the same, or is odd in the folder, a sentence each, for people
     to see."""
@@ -64,6 +66,7 @@ class _Rows(NamedTuple):
     where: Path
     origin: str
     unlooked: tuple[tuple[str, int], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -123,6 +126,7 @@ def index(
         origin=rows.origin + (f" ({'; '.join(left)})" if left else ""),
         sizes=tuple(sorted(sizes.items())),
         unlooked=rows.unlooked,
+        examples=rows.examples,
         notes=(*rows.notes, *found.notes),
     )
 
@@ -194,20 +198,19 @@ def _from_folders(root: Path, captions: str = "") -> _Rows:
     kinds = (*kinds, *([("outside of class folders", loose)] if loose else []))
     empty = sorted(_folders(root).difference(names.values()))
     note = f" (no image in {_some(empty)})" if empty else ""
-    return _Rows(names, "folder", root, f"class folders{note}", kinds, _listed_notes(listing))
+    said = f"class folders{note}"
+    return _Rows(names, "folder", root, said, kinds, _examples(listing), _by_content(listing))
 
 
-def _listed_notes(listing: Listing) -> tuple[str, ...]:
-    notes = []
-    if listing.unnamed:
-        few = _some(listing.unnamed)
-        notes.append(f"names that are not UTF-8 are left out: {few}")
-    if listing.by_content:
-        notes.append(
-            f"of {listing.by_content} files the content is an image, but not the suffix; they take "
-            "part"
-        )
-    return tuple(notes)
+def _examples(listing: Listing) -> tuple[tuple[str, str], ...]:
+    return ((UNNAMED, _some(listing.unnamed)),) if listing.unnamed else ()
+
+
+def _by_content(listing: Listing) -> tuple[str, ...]:
+    count = listing.by_content
+    if not count:
+        return ()
+    return (f"of {count} files the content is an image, but not the suffix; they take part",)
 
 
 def _folders(root: Path) -> set[str]:
@@ -308,14 +311,12 @@ def _from_table(root: Path, path: Path, table: label_file.Table) -> _Rows:
             f"{_some(missing)}; paths are relative to that folder"
         )
     unlisted = sorted(set(finder.files).difference(names))
-    kinds, notes = unlooked(finder.listing), []
+    kinds, examples = unlooked(finder.listing), _examples(finder.listing)
     if unlisted:
-        kinds = (*kinds, (f"not listed in {path.name}", len(unlisted)))
-        notes.append(
-            f"images that {printable(path.name)} does not list take no part ({len(unlisted)}): "
-            f"{_some(unlisted)}"
-        )
-    return _Rows(names, "label", path, path.name, kinds, tuple(notes))
+        kind = f"not listed in {path.name}"
+        kinds = (*kinds, (kind, len(unlisted)))
+        examples = (*examples, (kind, _some(unlisted)))
+    return _Rows(names, "label", path, path.name, kinds, examples)
 
 
 def _without(rows: _Rows, exclude: Sequence[str]) -> _Rows:

@@ -64,7 +64,9 @@ class Limits(NamedTuple):
     """Λ in nats that a pair must reach, the correction for all tests included."""
     sizes: tuple[SizePower, ...]
     refused: tuple[int, ...]
-    """Classes that the gate refused."""
+    """Classes that the gate refused, each by its own recall."""
+    none_known: str
+    """Why no class was tested, where the whole folder was refused; else nothing."""
     small: tuple[int, ...]
     """Classes of which not even half, moved to another folder, would be found."""
     single: tuple[int, ...]
@@ -91,13 +93,24 @@ def limits(ledger: Ledger) -> Limits:
         tests=found.tests,
         threshold=threshold,
         sizes=_by_size(list(powers.values())),
-        refused=tuple(of.classes[~known].tolist()) if len(of.classes) > 1 else (),
+        refused=tuple(of.classes[~known].tolist()) if known.any() and len(known) > 1 else (),
+        none_known=_none_known(of, known),
         small=tuple(
             class_ for class_, one in powers.items() if one.unlike is None or one.unlike > SMALL
         ),
         single=tuple(of.classes[of.counts == 1].tolist()),
         not_run=tuple(_not_run(ledger, of, known)),
     )
+
+
+def _none_known(of: Posterior, known: np.ndarray) -> str:
+    if known.any() or len(of.classes) < 2:
+        return ""
+    total, correct = int(of.counts.sum()), int(of.correct.sum())
+    if st.can_tell(correct, total, len(of.classes)):
+        return "the model knows none of the classes"
+    images = "image is" if total == 1 else "images are"
+    return f"{total:,} {images} too few to tell whether the model knows the classes"
 
 
 def least_images(count: int, classes: int, noise: float, threshold: float) -> int:
@@ -194,8 +207,7 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
         )
         found.append(("contaminated pairs and wrong labels", reason))
     elif not known.any():
-        reason = "the model knows none of the classes; see the finding that says so"
-        found.append(("contaminated pairs and wrong labels", reason))
+        found.append(("contaminated pairs and wrong labels", _none_known(of, known)))
     elif not of.discriminant:
         reason = (
             f"a class has fewer than {DISCRIMINANT_IMAGES} {'audited ' * part.partial}images, so "
@@ -224,9 +236,7 @@ def _not_put_to_the_model(
         return [(f"what needs the model ({names})", reason)]
     if not known.any():
         what = "shortcuts, two objects, fragile classes and maps that explain nothing"
-        only = (
-            "only one class was audited" if len(of.classes) < 2 else "it knows none of the classes"
-        )
+        only = _none_known(of, known) or "only one class was audited"
         return [(what, f"the model was not asked about any image: {only}")]
     found = []
     for name, what, right in (

@@ -285,3 +285,14 @@ def known_classes(
 def knows_anything(log_loss: float, classes: int) -> bool:
     """The gate of the whole audit: calibrated log-loss below `0.9 log K`, the loss of guessing."""
     return classes > 1 and log_loss < LOSS_CEILING * math.log(classes)
+
+
+def can_tell(correct: int, count: int, classes: int) -> bool:
+    """Whether so many images show that a model knows nothing, should its log-loss say so.
+
+    They do when the upper 95 % bound (Clopper-Pearson, one-sided) of its recall over all classes
+    lies below `max(1/2, 1.5/K)`: four images of two classes, of which it gets two right, do not.
+    """
+    if correct >= count:
+        return False
+    return float(stats.beta.ppf(0.95, correct + 1, count - correct)) < max(0.5, 1.5 / classes)

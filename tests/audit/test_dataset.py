@@ -15,6 +15,7 @@ from conftest import outside
 from jaxattr.audit import dataset
 from jaxattr.errors import DatasetError, LabelError
 from jaxattr.labels import LabelTable
+from jaxattr.listing import unlooked_sentence
 
 LABELS = (
     *("n02123045 tabby, tabby cat", "n01443537 goldfish, Carassius auratus"),
@@ -156,7 +157,11 @@ def test_name_that_is_not_text(tmp_path):
     fill(tmp_path, "zebra/a.jpg")
     found = dataset.index(tmp_path, LABELS)
     assert found.files == ("zebra/a.jpg",)
-    assert found.notes == (r"names that are not UTF-8 are left out: 'zebra/caf\udce9.jpg'",)
+    assert found.examples == (("with a name that is not UTF-8", r"'zebra/caf\udce9.jpg'"),)
+    said = unlooked_sentence(found.unlooked, found.examples)
+    assert said.startswith(
+        r"Not looked at: 1 with a name that is not UTF-8 ('zebra/caf\udce9.jpg')"
+    )
 
 
 def test_some_folders_match_nothing(tmp_path):

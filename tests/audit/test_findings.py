@@ -16,6 +16,8 @@ from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings import FINDERS, find
 from jaxattr.audit.findings.contaminated_pair import pair_tests
 from jaxattr.audit.ledger import MAPS, Ledger, Receipt, open_ledger, read_ledger
+from jaxattr.audit.limits import limits
+from jaxattr.audit.limits_text import sentences
 from jaxattr.audit.posterior import posterior
 from jaxattr.audit.sharpening import sharpened
 
@@ -240,6 +242,21 @@ def test_a_model_that_knows_nothing_is_refused(kind: str, tmp_path: Path):
     assert only.kind == "unknown_class"
     assert only.severity == "low"
     assert "guessing" in only.detail
+
+
+def test_a_few_images_do_not_show_that_a_model_knows_nothing(tmp_path: Path):
+    """Two of four right, of two classes: that is guessing, or a model of which little was seen."""
+    logits = np.array([[2, 0], [0, 2], [0, 2], [2, 0]], np.float32)
+    feature = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    ledger = write(tmp_path, np.array([0, 0, 1, 1]), logits, feature)
+    (only,) = find(ledger)
+    assert only.title.startswith("4 images are too few to tell whether the model knows")
+    assert "guessing:" not in only.title
+    said = sentences(limits(ledger), ledger)
+    assert any(
+        "4 images are too few to tell whether the model knows the classes" in s for s in said
+    )
+    assert not any("does not know" in one or "knows none" in one for one in said)
 
 
 def test_one_class_that_the_model_does_not_know_is_left_out(tmp_path: Path):

@@ -177,6 +177,14 @@ def test_the_gate_refuses_only_what_the_recall_rules_out():
     assert not st.knows_anything(0.0, 1)
 
 
+@pytest.mark.parametrize(
+    ("correct", "count", "classes", "wanted"),
+    [(2, 4, 2, False), (0, 2, 2, False), (20, 40, 2, True), (1, 5, 5, False), (0, 10, 5, True)],
+)
+def test_how_many_images_show_that_a_model_knows_nothing(correct, count, classes, wanted):
+    assert st.can_tell(correct, count, classes) is wanted
+
+
 def noisy(seed: int, images: int, classes: int, temperature: float, noise: float):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(images, classes)) * 2.5

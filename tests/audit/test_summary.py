@@ -151,4 +151,5 @@ def test_memory_does_not_grow_with_images(tmp_path, monkeypatch):
         summarize(ledger)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    # Whole columns of numbers, one row an image, and nothing wider such as maps and logits.
+    assert peaks[1] - peaks[0] < 100 * (1280 - 320)

@@ -224,5 +224,5 @@ def test_links_pipes_and_names_that_are_not_text(tmp_path):
     # Those named as images are listed, and named as skipped when they cannot be read.
     names = ["cat/a.jpg", "cat/gone.jpg", "cat/loop.png", "cat/pipe.png"]
     assert list(found.files) == names
-    assert found.notes == (r"names that are not UTF-8 are left out: 'cat/caf\udce9.jpg'",)
     assert dict(found.unlooked)["with a name that is not UTF-8"] == 1
+    assert dict(found.examples)["with a name that is not UTF-8"] == r"'cat/caf\udce9.jpg'"

@@ -17,6 +17,7 @@ from jaxattr.audit.dataset import index
 from jaxattr.audit.finding import Finding
 from jaxattr.cli.audit_overview import overview
 from jaxattr.errors import DatasetError
+from jaxattr.listing import unlooked_sentence
 
 ROWS = (("a b.jpg", "cat"), ("sub/b.jpg", "dog"))
 
@@ -85,8 +86,12 @@ def test_rows_that_are_missing_are_counted(tmp_path):
     found = index(tmp_path, LABELS)
     assert pairs(found) == {"cat.jpg": 0, "dog.jpg": 1}
     assert found.unlooked == (("not listed in metadata.csv", 2),)
-    assert "images that metadata.csv does not list take no part (2)" in found.notes[0]
-    assert "'bird.jpg', 'fish.jpg'" in found.notes[0]
+    assert found.examples == (("not listed in metadata.csv", "'bird.jpg', 'fish.jpg'"),)
+    assert not found.notes  # one fact, one sentence
+    assert (
+        unlooked_sentence(found.unlooked, found.examples)
+        == "Not looked at: 2 not listed in metadata.csv ('bird.jpg', 'fish.jpg')."
+    )
 
 
 def test_captions_are_no_labels(tmp_path):

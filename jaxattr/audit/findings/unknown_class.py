@@ -18,7 +18,8 @@ def unknown_class(ledger: Ledger) -> list[Finding]:
     """Classes whose folder the model hardly recognises (`statistics.known_classes`).
 
     One finding for all when the calibrated log-loss is that of guessing: then this model, or these
-    labels, can say nothing about the folder. Severity is always `low`: it is a limit of the audit.
+    labels, can say nothing about the folder, or there are too few images to tell. Severity is
+    always `low`: it is a limit of the audit.
     """
     of = posterior(ledger)
     if len(of.classes) > 1 and not st.knows_anything(of.model.log_loss, len(of.classes)):
@@ -29,26 +30,34 @@ def unknown_class(ledger: Ledger) -> list[Finding]:
 
 
 def _all(of: Posterior, part: Extent) -> Finding:
-    total = int(of.counts.sum())
+    total, correct = int(of.counts.sum()), int(of.correct.sum())
+    shown = st.can_tell(correct, total, len(of.classes))
+    few = (
+        f"{total:,} images are too few to tell whether the model knows these classes: labels were "
+        f"not tested"
+    )
+    found = (
+        f"On these {total:,} images the model does no better than guessing: labels were not tested"
+    )
     return Finding(
         kind="unknown_class",
         severity="low",
-        title=(
-            f"On these {total:,} images the model does no better than guessing: labels were not "
-            f"tested"
-        ),
+        title=found if shown else few,
         detail=(
-            f"Its calibrated log-loss on their labels is {of.model.log_loss:.2f} nats; "
-            f"guessing among {len(of.classes):,} classes gives {np.log(len(of.classes)):.2f}."
+            f"It ranks the label first for {correct:,} of {total:,}, and its calibrated log-loss "
+            f"on the labels is {of.model.log_loss:.2f} nats; guessing among {len(of.classes):,} "
+            f"classes gives {np.log(len(of.classes)):.2f}."
         ),
         classes=tuple(int(one) for one in of.classes),
         images=(),
         score=1.0,
         effect=of.model.log_loss / float(np.log(len(of.classes))),
         effect_name="calibrated log-loss, as a share of the loss of guessing",
-        action="Check that the model was trained on these classes and that the labels are right.",
+        action="Check that the model was trained on these classes and that the labels are right."
+        if shown
+        else "Audit more images of each class.",
         caveat="It says nothing about the labels: a model of these classes may find much."
-        + " So may this one, given more images." * part.partial,
+        + " So may this one, given more images." * (part.partial or not shown),
     )
 
 
