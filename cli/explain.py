@@ -35,6 +35,7 @@ METHODS = (
     "lrp",
     "positive",
     "raw_attention",
+    "res_lrp",
     "rise",
     "rollout",
     "saliency",

@@ -76,8 +76,8 @@ connection overwritten) and `dix` (the wrong layer's attention).
 
 ## Relevance
 
-`lrp`, `t_attr`, `attn_lrp` and `cp_lrp` are backward passes under the rules of `jaxattr.relevance`,
-of the same network that all others use. Their quotients come near zero, so they are computed in
+`lrp`, `t_attr`, `attn_lrp`, `res_lrp` and `cp_lrp` are backward passes under the rules of
+`jaxattr.relevance`, of the same network that all others use. Their quotients come near zero, so they are computed in
 float64 whatever the model's precision; in float32 single maps are off by up to 300 %.
 `relevance.conservation` gives the share of relevance that is left at the input of each block,
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
@@ -98,6 +98,12 @@ scenes; all figures here are from `python docs/methods_relevance.py`).
   scenes of the largest of 10 draws; the mean, 12.5 here and 52 over other draws in
   [metrics](metrics.md), is made by few images); with the linear rule of `"ours"` by 1.8 (mean 3.6);
   with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still more.
+
+`res_lrp` mends the second at its root: of a skip connection and a branch of opposite signs the
+larger takes `1 + gamma` times its share, so that no sum hands on more than `1 + 2 / gamma` times
+what it got. `relevance.cancellation` tells by how much each sum of a network does, in the values
+and in the relevance. Its formula is the published one and the tests hold it against relevance
+divided by hand in float64; the authors' code could not be run.
 
 All of it is in the authors' code, which `lrp` equals, so it stays. `lrp(rules="ours")` is conserved
 in the blocks, keeps 0.88 at the pixels, and is not steady either: 3.2 (2.9). In

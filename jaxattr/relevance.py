@@ -8,8 +8,9 @@ These quotients are badly conditioned: run them in float64 (`jaxattr.sites.in_fl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ def chefer(activation: str, variant: Variant) -> Rules:
     """
     if variant not in ("ours", "orig"):
         raise ValueError(f"rules are {variant!r}; choose ours or orig.")
+    residual = _ruled(jnp.add, _normalized_residual if variant == "ours" else _plain_residual)
     return Rules(
         softmax=_through(nonlinear.softmax),
         normalize=lambda x, epsilon: _through(partial(nonlinear.normalize, epsilon=epsilon))(x),
@@ -43,7 +45,8 @@ def chefer(activation: str, variant: Variant) -> Rules:
         dense=partial(_chefer_dense, variant),
         scores=_ruled(nonlinear.scores, _chefer_scores),
         combine=_ruled(nonlinear.combine, _chefer_combine),
-        residual=_ruled(jnp.add, _normalized_residual if variant == "ours" else _plain_residual),
+        residual=residual,
+        positions=residual,
         fork=_ruled(nonlinear.fork, _chefer_fork),
     )
 
@@ -57,6 +60,19 @@ def attn_lrp(activation: str) -> Rules:
         scores=_ruled(nonlinear.scores, partial(_halved, nonlinear.scores)),
         combine=_ruled(nonlinear.combine, partial(_halved, nonlinear.combine)),
     )
+
+
+@cache
+def res_lrp(activation: str, gamma: float) -> Rules:
+    """ResLRP: those of AttnLRP, and a gamma rule wherever a branch is added to its skip connection.
+
+    Of `z = a + b` the part whose sign is that of z weighs `1 + gamma`, the other one 1; each takes
+    its weighted share of the relevance of z. Relevance is kept, and a sum that nearly cancels hands
+    on at most `1 + 2 / gamma` times its magnitude; 0 is `attn_lrp`. Positions are added plainly.
+    """
+    if not gamma >= 0:
+        raise ValueError(f"gamma is {gamma}; give 0, which is AttnLRP, or more.")
+    return replace(attn_lrp(activation), residual=_ruled(jnp.add, partial(_gamma_residual, gamma)))
 
 
 @cache
@@ -96,7 +112,36 @@ def conservation(
     return relevance.sum(axis=(1, 2)) / start
 
 
-START = {"lrp": "derivative", "attn_lrp": "product", "cp_lrp": "product"}
+class Cancellation(NamedTuple):
+    """How much cancels in the sums of skip connections and branches, `[layer, 2]`: of the attention
+    and of the MLP. 1 where nothing does."""
+
+    values: Float[Array, "layer 2"]
+    """`Σ (|a| + |b|) / Σ |a + b|` of the two summands."""
+    relevance: Float[Array, "layer 2"]
+    """The same of their relevance: by how much a residual rule amplifies it."""
+
+
+def cancellation(model: Model, image: Image, loss: Loss, rules: Rules) -> Cancellation:
+    """What cancels at each residual sum, under rules whose relevance is the derivative times the
+    value.
+
+    Published beside ResLRP as C and A, to tell where relevance grows without being in the network.
+    """
+    layers = model.config.layers
+
+    def run(probes: Array) -> Array:
+        # Blocks add twice each, in this order; the sums come back as derivatives of the probes.
+        order = iter(probes.reshape(-1, 2))
+        plus = _measured(rules.residual or jnp.add)
+        probed = replace(rules, residual=lambda skip, branch: plus(skip, branch, next(order)))
+        return loss(forward(model, image, rules=probed)[0])
+
+    found = jax.grad(run)(jnp.zeros((layers, 2, 2), model.config.dtype))
+    return Cancellation(found[..., 0], found[..., 1])
+
+
+START = {"lrp": "derivative", "attn_lrp": "product", "res_lrp": "product", "cp_lrp": "product"}
 """What the relevance of each method's pixels starts from at the logits: the loss's derivative, or
 this times the logits."""
 
@@ -208,6 +253,34 @@ def _normalized_residual(relevance: Array, skip: Array, branch: Array) -> tuple[
         return part * _divide(_divide(jnp.abs(own), total) * relevance.sum(), own)
 
     return scale(first, sums[0]), scale(second, sums[1])
+
+
+def _gamma_residual(
+    gamma: float, derivative: Array, skip: Array, branch: Array
+) -> tuple[Array, Array]:
+    total = skip + branch
+    first, second = (jnp.where(part * total > 0, 1 + gamma, 1.0) for part in (skip, branch))
+    weighted = first * skip + second * branch
+    # It has the sign of the sum and is no smaller, hence 0 only where there is nothing to share.
+    share = derivative * jnp.where(weighted == 0, float(gamma == 0), total / weighted)
+    return first * share, second * share
+
+
+def _measured(plus: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+    """A sum of two whose probe has as its derivative the two numbers of `Cancellation`."""
+
+    def backward(derivative: Array, skip: Array, branch: Array, probe: Array) -> Any:
+        total, pulled = jax.vjp(plus, skip, branch)
+        first, second = pulled(derivative)
+
+        def excess(one: Array, other: Array, both: Array) -> Array:
+            return (jnp.abs(one).sum() + jnp.abs(other).sum()) / jnp.abs(both).sum()
+
+        values = excess(skip, branch, total)
+        found = values, excess(first * skip, second * branch, derivative * total)
+        return first, second, jnp.stack(found).astype(probe.dtype)
+
+    return _ruled(lambda skip, branch, probe: plus(skip, branch), backward)
 
 
 def _chefer_fork(relevance: tuple[Array, Array], x: Array) -> tuple[Array]:

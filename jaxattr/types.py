@@ -213,7 +213,9 @@ class Rules:
     combine: Callable[[Any, Any], Any] | None = None
     """Attention times value."""
     residual: Callable[[Any, Any], Any] | None = None
-    """The sum of a skip connection and its branch, and of tokens and positions."""
+    """The sum of a skip connection and its branch."""
+    positions: Callable[[Any, Any], Any] | None = None
+    """The sum of tokens and positions."""
     fork: Callable[[Any], tuple[Any, Any]] | None = None
     """Where a skip connection leaves: `x -> (skip, branch)`."""
 

@@ -189,7 +189,7 @@ class ViT(nn.Module):
             tokens.insert(0, self.distillation_token)
         if self.config.class_token:
             tokens.insert(0, self.class_token)
-        return (self.rules.residual or operator.add)(jnp.concatenate(tokens), self.positions)
+        return (self.rules.positions or operator.add)(jnp.concatenate(tokens), self.positions)
 
     def features(self, x: Array) -> Array:
         """What the heads read, `[read, hidden]`: one row, or two with a distillation token."""

@@ -160,6 +160,7 @@ def test_start_layer(name, tiny_model, tiny_images) -> None:
         ("dix", {"layers": (4,)}, "to 3"),
         ("tam", {"steps": 0}, "at least 1"),
         ("lrp", {"method": "first_layer"}, "choose from full"),
+        ("res_lrp", {"gamma": -1.0}, "0, which is AttnLRP, or more"),
         ("integrated_gradients", {"steps": 1}, "at least 2"),
         ("smooth_grad", {"samples": 0}, "at least 1"),
         ("attention_flow", {"chunk_size": 0}, "at least 1"),

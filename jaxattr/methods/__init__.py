@@ -28,6 +28,7 @@ from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.lrp import lrp as lrp
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
+from jaxattr.methods.res_lrp import res_lrp as res_lrp
 from jaxattr.methods.rise import rise as rise
 from jaxattr.methods.rollout import rollout as rollout
 from jaxattr.methods.saliency import saliency as saliency
@@ -73,6 +74,7 @@ _ROWS = (
     ("t_attr", t_attr, False, True, "attention", "1F + 2B", "Chefer et al. 2021"),
     ("lrp", lrp, True, True, "pixels", "1F + 1B", "Chefer et al. 2021"),
     ("attn_lrp", attn_lrp, True, True, "pixels", "1F + 1B", "Achtibat et al. 2024"),
+    ("res_lrp", res_lrp, True, True, "pixels", "1F + 1B", "Berend et al. 2026"),
     ("cp_lrp", cp_lrp, True, True, "pixels", "1F + 1B", "Ali et al. 2022"),
     ("saliency", saliency, False, True, "pixels", "1F + 1B", "Simonyan et al. 2013"),
     (
@@ -134,6 +136,7 @@ _EQUALS = {
     "t_attr": f"{_CHEFER}; Transition_Attention_Maps",
     "lrp": _CHEFER,
     "attn_lrp": "LRP-eXplains-Transformers",
+    "res_lrp": "nothing; its rules by hand in float64",
     "cp_lrp": "LRP-eXplains-Transformers; zennit",
     "saliency": "captum",
     "input_x_gradient": "captum",

@@ -7,6 +7,7 @@ CLAIMS = {
     "integrated_gradients": "change",
     "lrp": "one",
     "attn_lrp": "output",
+    "res_lrp": "output",
     "cp_lrp": "output",
 }
 """What the maps are meant to sum to: the loss's change from the mean colour, the loss, or 1."""
