@@ -68,6 +68,8 @@ class _Rows(NamedTuple):
     unlooked: tuple[tuple[str, int], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    column: str = ""
+    """Which one the labels are of, in words, where a table has several that may be meant."""
 
 
 def index(
@@ -259,10 +261,18 @@ class _Finder:
         if "\0" in written:
             return None
         if os.path.isabs(written) or base is not self.root:
-            whole = os.path.join(os.path.abspath(base), written)
-            written = Path(os.path.relpath(whole, os.path.abspath(self.root))).as_posix()
+            whole = os.path.normpath(os.path.join(os.path.abspath(base), written))
+            root = os.path.abspath(self.root)
+            if os.path.commonpath([root, whole]) != root:  # perhaps by another way, over links
+                folder, last = os.path.split(whole)
+                whole, root = os.path.join(os.path.realpath(folder), last), self._real
+            written = Path(os.path.relpath(whole, root)).as_posix()
         file = posixpath.normpath(written)
         return None if file.split("/")[0] == ".." else file
+
+    @cached_property
+    def _real(self) -> str:
+        return os.path.realpath(self.root)
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
@@ -316,7 +326,15 @@ def _from_table(root: Path, path: Path, table: label_file.Table) -> _Rows:
         kind = f"not listed in {path.name}"
         kinds = (*kinds, (kind, len(unlisted)))
         examples = (*examples, (kind, _some(unlisted)))
-    return _Rows(names, "label", path, path.name, kinds, examples)
+    notes, column = (), ""
+    if table.passed:
+        passed = _some(table.passed)
+        column = f"column {table.label!r}, not {passed}"
+        notes = (
+            f"{printable(path.name)}: the labels are those of its column {table.label!r}, not of "
+            f"{passed}",
+        )
+    return _Rows(names, "label", path, path.name, kinds, examples, notes, column)
 
 
 def _without(rows: _Rows, exclude: Sequence[str]) -> _Rows:
@@ -363,7 +381,8 @@ def _resolved(rows: _Rows, table: LabelTable, *, may_ignore: bool) -> _Resolved:
     indices = _matched(rows, table)
     unknown = [name for name in names if name not in indices]
     if unknown and not (may_ignore and indices):
-        raise DatasetError(f"{printable(rows.where)}: {_complaint(rows, names, unknown, table)}")
+        where = printable(rows.where) + (f" ({rows.column})" if rows.column else "")
+        raise DatasetError(f"{where}: {_complaint(rows, names, unknown, table)}")
     return _Resolved(indices, len(unknown), tuple(_odd(rows.unit, indices, table)))
 
 
@@ -372,15 +391,26 @@ def _matched(rows: _Rows, table: LabelTable) -> dict[str, int]:
     names = sorted(set(rows.names.values()))
     whole = {name: _whole(name) for name in names}
     numbered = all(is_number(one) and int(one) < table.classes for one in whole.values())
+    numbered = numbered and not _numeric_labels(names, table)
     rest = dict(zip(names, without_numbers(names) or names, strict=True))
     indices = {}
     for name in names:
-        found = table.candidates(name) or table.candidates(rest[name])
+        found = next(filter(None, map(table.candidates, (name, whole[name], rest[name]))), ())
         if not found and numbered:
             found = (int(whole[name]),)
         if len(found) == 1:
             indices[name] = found[0]
     return indices
+
+
+def _numeric_labels(names: Sequence[str], table: LabelTable) -> list[str]:
+    """Names that are a label of the model and the index of another: beside them no number is an
+    index."""
+    return [
+        name
+        for name in names
+        if is_number(whole := _whole(name)) and table.candidates(whole) not in ((), (int(whole),))
+    ]
 
 
 def _whole(name: str) -> str:
@@ -420,6 +450,12 @@ def _odd(unit: str, indices: dict[str, int], table: LabelTable) -> list[str]:
 
 def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTable) -> str:
     unit, last = rows.unit, table.classes - 1
+    labelled = _numeric_labels(names, table)
+    if all(map(is_number, names)) and labelled:
+        return (
+            f"{unit}s are numbers of which some are labels of the model ({_some(labelled)}) and "
+            f"others are none ({_some(unknown)}); name all of them by its labels"
+        )
     if all(map(is_number, names)):
         low, high = min(map(int, names)), max(map(int, names))
         return (

@@ -8,12 +8,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jaxattr.errors import DatasetError
 from jaxattr.images import SUFFIXES, printable
+
+Column = TypeVar("Column", int, str)
 
 # What the publishers of data sets call the two, in the order in which they are taken.
 FILE_COLUMNS = (
@@ -25,6 +27,7 @@ LABEL_COLUMNS = (
     *("category_name", "class_label", "classes", "species", "breed", "class_id", "label_id", "y"),
 )
 _DELIMITERS = (",", ";", "\t", "|")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 _LISTED = re.compile(r"(?P<file>\S+)\s+(?P<label>\S.*)")
 
 
@@ -44,8 +47,14 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
     """The header, or nothing."""
-    labelled: bool
-    """Whether there is a column of labels; captions are none."""
+    label: str | None
+    """The column that the labels are read from; `None` where there is none (captions are none)."""
+    passed: tuple[str, ...] = ()
+    """Other columns that could hold labels."""
+
+    @property
+    def labelled(self) -> bool:
+        return self.label is not None or not self.columns
 
 
 class _Form(NamedTuple):
@@ -55,7 +64,8 @@ class _Form(NamedTuple):
     """A space for a file and a label with white space between."""
     header: tuple[str, ...]
     file: int
-    label: int | None
+    labels: tuple[int, ...]
+    """The columns that may hold labels, the likeliest first."""
 
 
 def read(path: Path) -> Table:
@@ -63,15 +73,17 @@ def read(path: Path) -> Table:
 
     CSV (separated by `,`, `;`, tab or `|`): the first row is a header unless it names an image
     file. A header has a column of files (one of `FILE_COLUMNS`) and may have one of labels
-    (`LABEL_COLUMNS`); without a header every row is file, label. Text lists: file and label with
-    white space between. JSON lines: one object with the same names in each line. UTF-8 or UTF-16.
+    (`LABEL_COLUMNS`): of several the first that does not hold numbers only, for numbers beside
+    names are the table's own; without a header every row is file, label. Text lists: file and label
+    with white space between. JSON lines: one object with the same names in each line. UTF-8 or
+    UTF-16.
 
     Raises:
         DatasetError: there is no such file, or it cannot be understood; names the line.
     """
     name = printable(path)
     text = _text(path, name)
-    of = _json_table if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_table
+    of = _json_table if path.suffix.lower() in (".json", ".jsonl", ".ndjson") else _csv_table
     table = of(text, name)
     for row in table.rows:
         if not row.file or row.label == "":
@@ -111,20 +123,40 @@ def _text(path: Path, name: str) -> str:
 
 def _csv_table(text: str, name: str) -> Table:
     form = _form(text, name)
-    rows = []
-    skip = bool(form.header)
-    for line, cells in _cells(text, form.delimiter, name):
-        if skip:
-            skip = False
-            continue
-        wanted = max(form.file, form.label or 0) + 1
+    lines = list(_cells(text, form.delimiter, name))
+    width = len(form.header or lines[0][1]) if lines else 0
+    wanted = max(form.file, *form.labels, 0) + 1
+    for line, cells in lines:
         if len(cells) < wanted:
             raise DatasetError(
                 f"{name}, line {line}: {len(cells)} columns ({', '.join(cells)!r}), wanted a file "
                 f"and a label, separated by {_called(form.delimiter)}"
             )
-        rows.append(Row(line, cells[form.file], None if form.label is None else cells[form.label]))
-    return Table(tuple(rows), form.header, form.label is not None)
+        if any(cells[width:]):
+            raise DatasetError(
+                f"{name}, line {line}: {len(cells)} columns ({', '.join(cells)!r}), the first line "
+                f"has {width}; put a text that holds {_called(form.delimiter)} into quotes"
+            )
+    lines = lines[1:] if form.header else lines
+    label = _names_before_numbers({at: [cells[at] for _, cells in lines] for at in form.labels})
+    rows = (
+        Row(line, cells[form.file], None if label is None else cells[label])
+        for line, cells in lines
+    )
+    if not form.header:
+        return Table(tuple(rows), (), None)
+    passed = tuple(form.header[at] for at in form.labels if at != label)
+    return Table(tuple(rows), form.header, None if label is None else form.header[label], passed)
+
+
+def _names_before_numbers(columns: Mapping[Column, Iterable[str]]) -> Column | None:
+    """The first column that does not hold numbers only, else the first."""
+    named = (
+        column
+        for column, values in columns.items()
+        if not all(_NUMBER.fullmatch(value.strip()) for value in values)
+    )
+    return next(named, next(iter(columns), None))
 
 
 def _cells(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -152,15 +184,20 @@ def _form(text: str, name: str) -> _Form:
     for delimiter, cells in firsts.items():
         header = [_column(cell) for cell in cells]
         if any(one in FILE_COLUMNS for one in header) and not any(map(_is_image, cells)):
-            columns = _place(header, FILE_COLUMNS), _place(header, LABEL_COLUMNS)
-            return _Form(delimiter, tuple(cells), columns[0] or 0, columns[1])
+            files, labels = (_places(header, known) for known in (FILE_COLUMNS, LABEL_COLUMNS))
+            twice = [cells[at] for at in (*files[:1], *labels) if header.count(header[at]) > 1]
+            if twice:
+                raise DatasetError(
+                    f"{name}: more than one column is called {twice[0]!r}; rename or remove one"
+                )
+            return _Form(delimiter, tuple(cells), files[0], labels)
     for delimiter, cells in firsts.items():
         images = [at for at, cell in enumerate(cells[:2]) if _is_image(cell)]
         if len(cells) > 1 and images:
-            return _Form(delimiter, (), images[0], 1 - images[0])
+            return _Form(delimiter, (), images[0], (1 - images[0],))
     line = next((one.strip() for one in text.splitlines() if one.strip()), "")
     if (listed := _LISTED.fullmatch(line)) and _is_image(listed["file"]):
-        return _Form(" ", (), 0, 1)
+        return _Form(" ", (), 0, (1,))
     if not firsts[","]:  # nothing, or no valid CSV, which this says
         next(_cells(text, ",", name), None)
     cells = max(firsts.values(), key=len)
@@ -169,7 +206,7 @@ def _form(text: str, name: str) -> _Form:
             f"{name}: the columns are {', '.join(cells)!r}, of which none is known to hold files "
             f"({known_columns()}); rename the columns"
         )
-    return _Form(",", (), 0, 1)
+    return _Form(",", (), 0, (1,))
 
 
 def _first(text: str, delimiter: str, name: str) -> list[str]:
@@ -183,8 +220,8 @@ def _column(cell: str) -> str:
     return "_".join(cell.casefold().replace("-", " ").replace("_", " ").split())
 
 
-def _place(header: Sequence[str], known: Sequence[str]) -> int | None:
-    return next((header.index(one) for one in known if one in header), None)
+def _places(header: Sequence[str], known: Sequence[str]) -> tuple[int, ...]:
+    return tuple(header.index(one) for one in known if one in header)
 
 
 def _is_image(cell: str) -> bool:
@@ -199,35 +236,59 @@ def _called(delimiter: str) -> str:
 
 
 def _json_table(text: str, name: str) -> Table:
-    rows, columns, labelled = [], (), False
-    for line, one in enumerate(text.split("\n"), 1):
-        if not one.strip():
-            continue
-        entries = _entries(one, line, name)
-        keys = {_column(key): key for key in reversed(entries)}
+    lines = [
+        (line, _entries(one, line, name))
+        for line, one in enumerate(text.split("\n"), 1)
+        if one.strip()
+    ]
+    if not lines:
+        return Table((), (), None)
+    keyed = [{_column(key): key for key in reversed(entries)} for _, entries in lines]
+    labels = [one for one in LABEL_COLUMNS if one in keyed[0]]
+    labels = [one for one in labels if all(one in keys for keys in keyed)] or labels[:1]
+    files = []
+    for (line, entries), keys in zip(lines, keyed, strict=True):
         file = next((entries[keys[one]] for one in FILE_COLUMNS if one in keys), None)
-        label = next((keys[one] for one in LABEL_COLUMNS if one in keys), None)
-        if not rows:
-            columns, labelled = tuple(entries), label is not None
-        if not isinstance(file, str) or (label is None) == labelled:
+        known = labels[0] in keys if labels else not set(LABEL_COLUMNS) & keys.keys()
+        if not isinstance(file, str) or not known:
             raise DatasetError(
                 f"{name}, line {line}: the keys are {', '.join(entries)!r}, wanted a text and "
-                f"{'a label' if labelled else 'no label, as above'} ({known_columns()})"
+                f"{'a label' if labels else 'no label'}, as above ({known_columns()})"
             )
-        written = None if label is None else _json_label(entries[label], line, name)
-        rows.append(Row(line, file.strip(), written))
-    return Table(tuple(rows), columns, labelled)
+        files.append(file.strip())
+    values = {
+        one: [entries[keys[one]] for (_, entries), keys in zip(lines, keyed, strict=True)]
+        for one in labels
+    }
+    label = _names_before_numbers({one: map(str, many) for one, many in values.items()})
+    rows = [
+        Row(line, file, None if label is None else _json_label(values[label][at], line, name))
+        for at, ((line, _), file) in enumerate(zip(lines, files, strict=True))
+    ]
+    passed = tuple(keyed[0][one] for one in labels if one != label)
+    columns = tuple(lines[0][1])
+    return Table(tuple(rows), columns, None if label is None else keyed[0][label], passed)
 
 
 def _entries(text: str, line: int, name: str) -> dict[str, Any]:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         reason = "too deep" if isinstance(error, RecursionError) else error
         raise DatasetError(f"{name}, line {line}: is no valid JSON ({reason})") from None
     if not isinstance(entries, dict):
-        raise DatasetError(f"{name}, line {line}: is no JSON object, wanted file_name and label")
+        raise DatasetError(
+            f"{name}, line {line}: is no JSON object, wanted one in each line, with file_name and "
+            "label"
+        )
     return entries
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
 
 
 def _json_label(value: Any, line: int, name: str) -> str:

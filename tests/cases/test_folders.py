@@ -226,3 +226,23 @@ def test_links_pipes_and_names_that_are_not_text(tmp_path):
     assert list(found.files) == names
     assert dict(found.unlooked)["with a name that is not UTF-8"] == 1
     assert dict(found.examples)["with a name that is not UTF-8"] == r"'cat/caf\udce9.jpg'"
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_numbers_that_are_labels_of_other_classes(tmp_path, count):
+    """Classes called 1 to N: a folder `1` is the first class, and `0` none."""
+    labels = tuple(str(number) for number in range(1, count + 1))
+    for number in range(count):
+        picture(tmp_path / "from0" / str(number) / "a.jpg")
+        picture(tmp_path / "from1" / str(number + 1) / "a.jpg")
+        picture(tmp_path / "padded" / f"{number:02d}" / "a.jpg")
+    with pytest.raises(DatasetError, match=r"some are labels of the model \('1', .*none \('0'\)"):
+        index(tmp_path / "from0", labels)
+    found = pairs(index(tmp_path / "from1", labels))
+    assert found == {f"{number + 1}/a.jpg": number for number in range(count)}
+    put(tmp_path / "from1" / "x.csv", b"file,label\n1/a.jpg,1.0\n2/a.jpg,2.0\n")
+    found = index(tmp_path / "from1", labels, labels_file=tmp_path / "from1" / "x.csv")
+    assert pairs(found) == {"1/a.jpg": 0, "2/a.jpg": 1}
+    nameless = tuple(str(number) for number in range(count))
+    found = pairs(index(tmp_path / "padded", nameless))
+    assert found == {f"{number:02d}/a.jpg": number for number in range(count)}

@@ -69,6 +69,55 @@ def test_other_forms_of_tables(tmp_path):
     assert pairs(index(tmp_path, LABELS, labels_file=path)) == wanted
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_names_go_before_a_tables_own_numbers(tmp_path, form):
+    """Codes of a data set are no indices of the model: here they say the opposite."""
+    rows = [("a.jpg", 1, "cat", "indoor"), ("b.jpg", 0, "dog", "outdoor")]
+    columns = ("file_name", "label", "class_name", "category")
+    filled(tmp_path, "a.jpg", "b.jpg")
+    if form == "csv":
+        text = "\n".join(",".join(map(str, row)) for row in (columns, *rows))
+    else:
+        text = "\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows)
+    path = table(tmp_path, text, f"metadata.{form}")
+    found = index(tmp_path, LABELS)
+    assert pairs(found) == {"a.jpg": 0, "b.jpg": 1}
+    said = f"metadata.{form}: the labels are those of its column 'class_name', not of 'label',"
+    assert found.notes == (f"{said} 'category'",)
+    path.write_text(text.replace("class_name", "caption"))
+    with pytest.raises(DatasetError, match=r"\(column 'category', not 'label'\): none of the 2 "):
+        index(tmp_path, LABELS)
+    path.write_text(text.replace("class_name", "caption").replace("category", "place"))
+    assert pairs(index(tmp_path, LABELS)) == {"a.jpg": 1, "b.jpg": 0}
+
+
+def test_tables_that_could_mean_several_things(tmp_path):
+    filled(tmp_path, "a.jpg", "b.jpg")
+    for name, text, said in (
+        ("x.csv", "file,label\na.jpg,cat, tabby\n", "line 2: 3 columns .*the first line has 2"),
+        ("x.csv", "a.jpg,cat\nb.jpg,dog,pug\n", "line 2: 3 columns .*the first line has 2"),
+        ("x.csv", "file,label,Label\na.jpg,cat,dog\n", "more than one column is called 'label'"),
+        ("x.jsonl", '{"file": "a.jpg", "label": "cat", "label": "dog"}', "a key comes twice"),
+        (
+            "x.json",
+            '[{"file": "a.jpg", "label": "cat"}]',
+            "wanted one in each line, with file_name",
+        ),
+    ):
+        with pytest.raises(DatasetError, match=said):
+            index(tmp_path, LABELS, labels_file=table(tmp_path, text, name))
+    path = table(tmp_path, "file,label\na.jpg,cat,,\nb.jpg,dog,\n", "x.csv")
+    assert pairs(index(tmp_path, LABELS, labels_file=path)) == {"a.jpg": 0, "b.jpg": 1}
+
+
+def test_absolute_paths_over_a_link(tmp_path):
+    root = filled(tmp_path / "real", "cat/a.jpg")
+    (tmp_path / "link").symlink_to("real")
+    for one, other in (("real", "link"), ("link", "real")):
+        table(root, f"file,label\n{tmp_path / one}/cat/a.jpg,dog\n")
+        assert pairs(index(tmp_path / other, LABELS)) == {"cat/a.jpg": 1}
+
+
 def test_an_unknown_header_names_the_known_ones(tmp_path):
     filled(tmp_path, "a.jpg")
     table(tmp_path, "picture,kind\na.jpg,cat\n")
