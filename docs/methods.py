@@ -44,9 +44,11 @@ or another; that is left to `jaxattr.heatmap`.
 Methods that draw at random were given the authors' own draws. Complete linkage and k-means agree
 with SciPy's, ViT-CX's clusters with the authors' as well.
 
-**Own readings.** `bi_cam` and `ca_lig` equal nothing: no code of theirs was found, and of their
-papers only what abstracts and summaries say could be read. Docstrings say which part is whose.
-Neither's numbers may ever be compared with published ones. `ca_lig` is experimental: its integrals
+**Own readings.** `bi_cam`, `ca_lig` and `caap` equal nothing: no code of theirs was found, and of
+their papers only what abstracts and summaries say could be read. Docstrings say which part is
+whose. Their numbers may never be compared with published ones. `res_lrp` and `fullgrad_plus` follow
+formulas that were read in full, and equal a second implementation in NumPy and float64; their
+authors' code was not run. `ca_lig` is experimental: its integrals
 run along scaled tokens, whose scale LayerNorm undoes, and on two drawn scenes its 10 steps found 20
 to 112 % of what a block's tokens change, 100 steps 34 to 133 %.
 `metrics.positive_to_negative` is the ratio of both signs that BiCAM's authors propose (PNR).
@@ -77,8 +79,9 @@ connection overwritten) and `dix` (the wrong layer's attention).
 ## Relevance
 
 `lrp`, `t_attr`, `attn_lrp`, `res_lrp` and `cp_lrp` are backward passes under the rules of
-`jaxattr.relevance`, of the same network that all others use. Their quotients come near zero, so they are computed in
-float64 whatever the model's precision; in float32 single maps are off by up to 300 %.
+`jaxattr.relevance`, of the same network that all others use. Their quotients come near zero, so
+they are computed in float64 whatever the model's precision; in float32 single maps are off by up to
+300 %.
 `relevance.conservation` gives the share of relevance that is left at the input of each block,
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
 warn above 10.

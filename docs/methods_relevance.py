@@ -51,7 +51,9 @@ def variants(activation: str) -> dict[str, Rules]:
         "orig": orig,
         "ours": ours,
         "orig with the linear rule of ours": replace(orig, dense=ours.dense),
-        "orig with a residual rule by magnitude": replace(orig, residual=by_magnitude),
+        "orig with a residual rule by magnitude": replace(
+            orig, residual=by_magnitude, positions=by_magnitude
+        ),
     }
 
 

@@ -164,6 +164,7 @@ def test_start_layer(name, tiny_model, tiny_images) -> None:
         ("integrated_gradients", {"steps": 1}, "at least 2"),
         ("smooth_grad", {"samples": 0}, "at least 1"),
         ("attention_flow", {"chunk_size": 0}, "at least 1"),
+        ("caap", {"stop_layer": 1}, "give 2 to 3, for the first"),
         ("rise", {"masks": 0}, "at least 1"),
         ("rise", {"chunk_size": 0}, "at least 1"),
         ("tis", {"masks": 37}, "has 36 features"),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_vit
+from numpy_vit import deviation
 from sharing import QUICK, shared
 
 from jaxattr import losses
 from jaxattr.gradients import attention_gradients
 from jaxattr.methods.bi_cam import bi_cam
 from jaxattr.methods.ca_lig import _token_attributions
+from jaxattr.methods.caap import caap
+from jaxattr.methods.fullgrad_plus import fullgrad_plus
 from jaxattr.types import Taps
 from jaxattr.vit import forward
 
@@ -60,3 +65,79 @@ def test_ca_lig_integrates_along_each_block_s_input(tiny_model, tiny_images, x64
     slopes = (values[:, 2:] - values[:, :2]) / 2e-5
     np.testing.assert_allclose(found[1:].sum(axis=1), slopes.mean(axis=1), rtol=1e-5, atol=1e-7)
     assert not np.any(found[0])
+
+
+def test_fullgrad_plus_is_what_each_token_carries(tiny_model, tiny_images) -> None:
+    """Attention, deviations and gates held, the network is affine: every token's part is carried
+    through it by itself, from each block on, and every bias from where it is added."""
+    model, loss = numpy_vit.with_biases(tiny_model), losses.target_logit(1)
+    found = jax.jit(fullgrad_plus, compiler_options=QUICK)(model, tiny_images[0], loss)
+    w = numpy_vit.weights(model)
+    x, blocks = numpy_vit.embed(w, tiny_images[0])[1] + w["positions"], []
+    for layer in range(3):
+        blocks.append(numpy_vit.block(w[f"blocks_{layer}"], x))
+        x = blocks[-1]["out"]
+    own = np.eye(7)[:, :, None]  # origin, token, feature
+
+    def logit(parts, first, biases):
+        for layer in range(first, 3):
+            parts = _carried(w[f"blocks_{layer}"], blocks[layer], parts, biases * own)
+        parts = (
+            _centred(parts) / deviation(x) * w["norm"]["scale"] + biases * own * w["norm"]["bias"]
+        )
+        return parts[:, 0] @ w["head"]["kernel"][:, 1]
+
+    tokens = [logit(own * blocks[layer]["x"], layer, 0.0) for layer in range(3)]
+    wanted = logit(own * 0 * x, 0, 1.0)
+    total = (tokens[0] + wanted).sum() + w["head"]["bias"][1]
+    np.testing.assert_allclose(total, numpy_vit.logits(w, x)[1])
+    wanted = (np.sum(tokens, axis=0) + wanted)[1:]
+    np.testing.assert_allclose(found.reshape(-1), wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+def _centred(x):
+    return x - x.mean(axis=-1, keepdims=True)
+
+
+def _carried(w, kept, parts, own):
+    """`[origin, token, hidden]` through a block whose factors are those of the whole."""
+
+    def norm(name, x, whole):
+        return _centred(x) / deviation(whole) * w[name]["scale"] + own * w[name]["bias"]
+
+    def dense(name, x):
+        return x @ w[name]["kernel"] + own * w[name]["bias"]
+
+    value = dense("qkv", norm("norm1", parts, kept["x"]))[..., 24:].reshape(7, 7, 2, 6)
+    mixed = np.einsum("hqk,okhd->oqhd", kept["a"], value).reshape(7, 7, 12)
+    parts = parts + dense("projection", mixed)
+    gate = kept["g"] / kept["h"]
+    return parts + dense("fc2", gate * dense("fc1", norm("norm2", parts, kept["mid"])))
+
+
+def test_caap_inserts_one_token_in_a_range_of_blocks(tiny_model, tiny_images) -> None:
+    model, loss = numpy_vit.with_biases(tiny_model), losses.target_logit(1)
+    w = numpy_vit.weights(model)
+
+    def inputs(image):
+        x, seen = numpy_vit.embed(w, image)[1] + w["positions"], []
+        for layer in range(3):
+            seen.append(x)
+            x = numpy_vit.block(w[f"blocks_{layer}"], x)["out"]
+        return seen, numpy_vit.logits(w, x)[1]
+
+    source, _ = inputs(tiny_images[0])
+    neutral, blank = inputs(0 * tiny_images[0])
+    for options, (start, stop) in (({}, (1, 2)), ({"start_layer": 0, "stop_layer": 3}, (0, 3))):
+        given = model, tiny_images[0], loss
+        found = jax.jit(partial(caap, **options), compiler_options=QUICK)(*given)
+        wanted = []
+        for token in range(1, 7):
+            x = neutral[start].copy()
+            for layer in range(start, 3):
+                if layer < stop:
+                    x[token] = source[layer][token]
+                x = numpy_vit.block(w[f"blocks_{layer}"], x)["out"]
+            wanted.append(numpy_vit.logits(w, x)[1] - blank)
+        largest = np.abs(wanted).max()
+        np.testing.assert_allclose(found.reshape(-1), wanted, atol=1e-4 * largest)

@@ -7,13 +7,15 @@ every step divides relevance among the summands of the value itself, in float64.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import erf, sqrt
+from math import sqrt
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_vit
 import pytest
+from numpy_vit import dense, norm, normalized
 from sharing import QUICK
 
 from jaxattr import losses, relevance
@@ -25,15 +27,7 @@ TARGET = 2
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    """The tiny model with biases, which are zero at first, and scales that are not one."""
-
-    def draw(path, leaf):
-        if leaf.ndim > 1:
-            return leaf
-        key = jax.random.key(sum(map(ord, jax.tree_util.keystr(path))))
-        return leaf + 0.3 * jax.random.normal(key, leaf.shape)
-
-    return jax.tree_util.tree_map_with_path(draw, tiny_model)
+    return numpy_vit.with_biases(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +115,16 @@ def test_with_a_constant_attention_it_is_conserved(tiny_model, tiny_images) -> N
 
 def by_hand(model, image, gamma):
     """Relevance of the pixels, and `[layer, 2, 2]` of both residuals' values and relevance."""
-    w = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model.parameters)
-    patches = image.reshape(2, 4, 3, 4, 3).transpose(0, 2, 1, 3, 4).reshape(6, -1)
+    w = numpy_vit.weights(model)
+    patches, tokens = numpy_vit.embed(w, image)
     kernel = w["patch_kernel"].reshape(48, 12)
-    tokens = np.concatenate([w["class_token"], patches @ kernel + w["patch_bias"]])
     blocks, x = [], tokens + w["positions"]
     for layer in range(3):
-        kept = _forward(w[f"blocks_{layer}"], x)
+        kept = numpy_vit.block(w[f"blocks_{layer}"], x)
         blocks.append(kept)
         x = kept["out"]
-    normed = _norm(w["norm"], x[:1])
-    logits = _dense(w["head"], normed)
+    normed = norm(w["norm"], x[:1])
+    logits = dense(w["head"], normed)
     r = np.where(np.arange(5) == TARGET, logits, 0)
     r = _norm_back(w["norm"], x[:1], _back(w["head"], normed, r))
     r = np.concatenate([r, np.zeros_like(x[1:])])
@@ -143,26 +136,6 @@ def by_hand(model, image, gamma):
     r = patches * ((r / tokens[1:]) @ kernel.T)
     pixels = r.reshape(2, 3, 4, 4, 3).transpose(0, 2, 1, 3, 4).reshape(8, 12, 3)
     return pixels, np.array(cancelled)
-
-
-def _forward(w, x):
-    kept = {"x": x, "n1": _norm(w["norm1"], x)}
-    q, k, v = (
-        part.reshape(7, 2, 6).transpose(1, 0, 2)
-        for part in np.split(_dense(w["qkv"], kept["n1"]), 3, axis=1)
-    )
-    s = q @ k.transpose(0, 2, 1) / sqrt(6)
-    a = np.exp(s) / np.exp(s).sum(axis=-1, keepdims=True)
-    o = a @ v
-    merged = o.transpose(1, 0, 2).reshape(7, 12)
-    kept |= {"q": q, "k": k, "v": v, "s": s, "a": a, "o": o, "merged": merged}
-    kept["b1"] = _dense(w["projection"], merged)
-    kept["mid"] = x + kept["b1"]
-    kept["n2"] = _norm(w["norm2"], kept["mid"])
-    kept["h"] = _dense(w["fc1"], kept["n2"])
-    kept["g"] = kept["h"] * (1 + np.vectorize(erf)(kept["h"] / sqrt(2))) / 2
-    kept["b2"] = _dense(w["fc2"], kept["g"])
-    return kept | {"out": kept["mid"] + kept["b2"]}
 
 
 def _backward(w, kept, r, gamma):
@@ -192,26 +165,13 @@ def _residual(skip, branch, r, gamma):
     return first, second, [excess, (np.abs(first) + np.abs(second)).sum() / np.abs(r).sum()]
 
 
-def _dense(w, x):
-    return x @ w["kernel"] + w["bias"]
-
-
 def _back(w, x, r):
-    y = _dense(w, x)
+    y = dense(w, x)
     return x * (np.divide(r, y, out=np.zeros_like(r), where=r != 0) @ w["kernel"].T)
 
 
-def _centred(w, x):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
-
-
-def _norm(w, x):
-    return _centred(w, x) * w["scale"] + w["bias"]
-
-
 def _norm_back(w, x, r):
-    share = r / _norm(w, x) * w["scale"] * _centred(w, x)  # of the centred tokens
+    share = r / norm(w, x) * w["scale"] * normalized(w, x)  # of the centred tokens
     centred = x - x.mean(axis=-1, keepdims=True)
     slope = share / centred
     return x * (slope - slope.mean(axis=-1, keepdims=True))

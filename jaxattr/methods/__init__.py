@@ -13,10 +13,12 @@ from jaxattr.methods.bi_cam import bi_cam as bi_cam
 from jaxattr.methods.bi_head import bi_head as bi_head
 from jaxattr.methods.bi_token import bi_token as bi_token
 from jaxattr.methods.ca_lig import ca_lig as ca_lig
+from jaxattr.methods.caap import caap as caap
 from jaxattr.methods.complete import complete as complete
 from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
 from jaxattr.methods.dix import dix as dix
 from jaxattr.methods.finer_cam import finer_cam as finer_cam
+from jaxattr.methods.fullgrad_plus import fullgrad_plus as fullgrad_plus
 from jaxattr.methods.grad_cam import grad_cam as grad_cam
 from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
 from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
@@ -76,6 +78,7 @@ _ROWS = (
     ("attn_lrp", attn_lrp, True, True, "pixels", "1F + 1B", "Achtibat et al. 2024"),
     ("res_lrp", res_lrp, True, True, "pixels", "1F + 1B", "Berend et al. 2026"),
     ("cp_lrp", cp_lrp, True, True, "pixels", "1F + 1B", "Ali et al. 2022"),
+    ("fullgrad_plus", fullgrad_plus, True, True, "hidden", "1F + 1B", "Mehri et al. 2025"),
     ("saliency", saliency, False, True, "pixels", "1F + 1B", "Simonyan et al. 2013"),
     (
         "input_x_gradient",
@@ -105,6 +108,7 @@ _ROWS = (
         "121F + 121B",
         "Mersha and Kalita 2026 (experimental)",
     ),
+    ("caap", caap, True, True, "nothing", "133F", "Izadi et al. 2026"),
     ("rise", rise, False, True, "nothing", "6000F", "Petsiuk et al. 2018"),
     ("vit_cx", vit_cx, False, True, "nothing", "52F", "Xie et al. 2023"),
     ("tis", tis, False, True, "nothing", "1025F", "Englebert et al. 2023"),
@@ -138,11 +142,13 @@ _EQUALS = {
     "attn_lrp": "LRP-eXplains-Transformers",
     "res_lrp": "nothing; its rules by hand in float64",
     "cp_lrp": "LRP-eXplains-Transformers; zennit",
+    "fullgrad_plus": f"{_OWN}; by hand in float64",
     "saliency": "captum",
     "input_x_gradient": "captum",
     "integrated_gradients": "captum",
     "smooth_grad": "captum",
     "ca_lig": f"{_OWN}, experimental",
+    "caap": _OWN,
     "rise": "RISE",
     "vit_cx": "CausalX-ViT",
     "tis": "Transformer_Input_Sampling",
