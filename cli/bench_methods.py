@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Names of `jaxattr.metrics.METRICS`; a test compares.
 METRICS = (
-    *("positive", "negative", "deletion", "insertion", "saco", "road", "infidelity"),
-    *("sensitivity", "gridpg", "pointing", "pixel-accuracy", "mean-iou", "map"),
-    *("sparseness", "complexity", "mprt", "completeness"),
+    *("positive", "negative", "deletion", "insertion", "saco", "road", "srg", "infidelity"),
+    *("sensitivity", "gridpg", "gridpg-3x3", "localisation", "energypg", "pointing"),
+    *("pixel-accuracy", "mean-iou", "map", "sparseness", "complexity", "mprt", "completeness"),
 )
 _GROUPS = ("cheap", "all")
 SCENES_PER_CLASS = 10
@@ -98,10 +98,11 @@ def methods(choice: options.Choice, **given: Any) -> None:
 
     \b
       faithfulness   positive 9F, negative 9F, deletion 13F, insertion 13F,
-                     saco 11F, road 18F, infidelity 65F
+                     saco 11F, road 18F, srg <=202F, infidelity 65F
       robustness     sensitivity 10M
-      localisation   gridpg 1M; against masks, at no cost: pointing,
-                     pixel-accuracy, mean-iou, map
+      localisation   gridpg 1M, gridpg-3x3 1M; against masks, at no cost:
+                     localisation, energypg, pointing, pixel-accuracy,
+                     mean-iou, map
       complexity     sparseness, complexity: at no cost
       randomisation  mprt (L+2)M
       axiomatic      completeness 2F

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Names of `jaxattr.bench.protocols` and `jaxattr.metrics.perturbation`; a test compares.
 PROTOCOLS = ("tattr-perturb-v1", "cui-guided-perturb-v1")
-FILLS = ("black", "mean", "blur", "zero", "drop")
+FILLS = ("black", "mean", "imagenet", "blur", "zero", "drop")
 MEASURES = ("accuracy", "agreement", "probability")
 SCENES_PER_CLASS = 10
 _MOST_FRACTIONS = 200

@@ -25,6 +25,11 @@ from jaxattr.types import Image, Map, Model
 from jaxattr.vit import predict
 
 Scores = Float[np.ndarray, "image row"]
+MOSAICS = {"gridpg": 2, "gridpg-3x3": 3}
+"""How many cells a side of the mosaic has."""
+ON_ACCELERATOR = 32
+"""Masked images of one map that an accelerator takes at once where there are hundreds."""
+_REGIONS = {"localisation": metrics.attribution_localisation, "energypg": metrics.energy_pointing}
 SEGMENTATION = {"pixel-accuracy": 0, "mean-iou": 1, "map": 2}
 
 
@@ -62,7 +67,7 @@ def score(
     others: dict[str, Callable[..., Any]] = {
         "sensitivity": _sensitivity,
         "mprt": _randomisation,
-        "gridpg": _mosaics,
+        **{one: partial(_mosaics, side=side) for one, side in MOSAICS.items()},
     }
     if name not in others:
         return _faithfulness(name, explainer, maps, shard)
@@ -72,6 +77,9 @@ def score(
 
 def _against_masks(name: str, maps: np.ndarray, shard: Shard) -> np.ndarray:
     assert shard.masks is not None  # asked for before anything was computed
+    if name in _REGIONS:
+        given = np.broadcast_to(shard.masks[:, None], (*maps.shape[:2], *shard.masks.shape[1:]))
+        return _REGIONS[name](maps, given)
     if name == "pointing":
         region = metrics.pool(shard.masks, (maps.shape[-2], maps.shape[-1]))
         return metrics.pointing_game(maps, np.broadcast_to(region[:, None], maps.shape))
@@ -104,23 +112,29 @@ def _randomisation(explainer: Explainer, row: Row, shard: Shard, _: Fellows) -> 
     return _mean(np.stack(found))
 
 
-def _mosaics(explainer: Explainer, row: Row, shard: Shard, fellows: Fellows) -> np.ndarray:
+def _mosaics(
+    explainer: Explainer, row: Row, shard: Shard, fellows: Fellows, *, side: int
+) -> np.ndarray:
+    """The image in question among the best recognised of other classes, in a place by lot."""
     scores = np.full(len(shard.names), np.nan)
     mosaics, places, chosen = [], [], np.flatnonzero(shard.recognised).tolist()
     for i in chosen:
         others = np.flatnonzero(fellows.labels != shard.labels[i])
-        if len(others) < 3:
+        if len(others) < side * side - 1:
             return scores
         rng = generator(explainer.seed, shard.names[i], 200)
-        cells = list(fellows.images[rng.permutation(others)[:3]])
-        place = int(rng.integers(4))
+        cells = list(fellows.images[rng.permutation(others)[: side * side - 1]])
+        place = int(rng.integers(side * side))
         cells.insert(place, shard.images[i])
         mosaics.append(metrics.mosaic(cells))
         places.append(place)
     if mosaics:
         names = [shard.names[i] for i in chosen]
-        maps = explainer.explain(row, np.stack(mosaics), shard.labels[chosen], names, purpose=50)
-        scores[chosen] = metrics.grid_pointing(maps, np.array(places))
+        purpose = 48 + side  # another random map for each kind of mosaic
+        maps = explainer.explain(
+            row, np.stack(mosaics), shard.labels[chosen], names, purpose=purpose
+        )
+        scores[chosen] = metrics.grid_pointing(maps, np.array(places), side)
     return scores
 
 
@@ -189,6 +203,9 @@ def _ask(
             return metrics.insertion(model, image, place[0], class_, chunk_size=chunk)
         if name == "saco":
             return metrics.saco(model, image, map_, place[0], class_, chunk_size=chunk)
+        if name == "srg":
+            # Two hundred masked images: even an accelerator takes them in parts.
+            return metrics.srg(model, image, place, class_, chunk_size=chunk or ON_ACCELERATOR)
         if name == "road":
             return metrics.road(model, image, place, class_, key, chunk_size=chunk)
         loss = losses.target_logit(class_)

@@ -222,7 +222,7 @@ def _score_all(this: Run, names: dict[str, str], progress: Callable[[int], None]
     }
     progress(sum((len(names) - len(lacking[i])) * len(m) for i, m in enumerate(store.shards)))
     missing = [number for number, asked in lacking.items() if asked]
-    mosaics = any("gridpg" in asked for asked in lacking.values())
+    mosaics = any(scoring.MOSAICS.keys() & set(asked) for asked in lacking.values())
     others = fellows(this, FELLOWS if mosaics else 0)
     stream = decode(this, [index for number in missing for index in store.shards[number]])
     for number in missing:

@@ -20,6 +20,9 @@ from jaxattr.metrics.grid_pointing import mosaic as mosaic
 from jaxattr.metrics.infidelity import infidelity as infidelity
 from jaxattr.metrics.insertion import insertion as insertion
 from jaxattr.metrics.likeness import likeness as likeness
+from jaxattr.metrics.localisation import attribution_localisation as attribution_localisation
+from jaxattr.metrics.localisation import bounding_boxes as bounding_boxes
+from jaxattr.metrics.localisation import energy_pointing as energy_pointing
 from jaxattr.metrics.mprt import cascade as cascade
 from jaxattr.metrics.mprt import spearman as spearman
 from jaxattr.metrics.overlap import THRESHOLDS as THRESHOLDS
@@ -34,5 +37,6 @@ from jaxattr.metrics.segmentation import segmentation as segmentation
 from jaxattr.metrics.sensitivity import max_sensitivity as max_sensitivity
 from jaxattr.metrics.sign_accuracy import sign_accuracy as sign_accuracy
 from jaxattr.metrics.sparseness import sparseness as sparseness
+from jaxattr.metrics.srg import srg as srg
 from jaxattr.metrics.table import CHEAP as CHEAP
 from jaxattr.metrics.table import METRICS as METRICS

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,38 +16,51 @@ Picture = Float[np.ndarray, "height width channel"]
 
 
 def mosaic(images: Sequence[Picture]) -> Picture:
-    """Four images of the model's size as one of that size, two by two: halved by 2 x 2 means.
+    """As many images as a square has cells (4, 9, ...), row by row, as one of their size.
+
+    They are put side by side and the whole is made smaller by means over n x n pixels, so that
+    cells have equal sides even where n does not divide the image's: a pixel on a border then holds
+    the mean of both. Each image is seen at 1/n of its size.
 
     Raises:
-        JaxattrError: not four images, or an odd side.
+        JaxattrError: as many images as no square has cells.
     """
-    if len(images) != 4 or images[0].shape[0] % 2 or images[0].shape[1] % 2:
-        raise JaxattrError(f"a mosaic of {len(images)} images; wanted four, whose sides are even.")
+    n = math.isqrt(len(images))
+    if n < 2 or n * n != len(images):
+        raise JaxattrError(f"a mosaic of {len(images)} images; wanted 4, 9 or another square.")
     height, width, channels = images[0].shape
-    small = [one.reshape(height // 2, 2, width // 2, 2, channels).mean((1, 3)) for one in images]
-    rows = [np.concatenate(small[start : start + 2], axis=1) for start in (0, 2)]
-    return np.concatenate(rows, axis=0).astype(images[0].dtype)
+    rows = [np.concatenate(images[start : start + n], axis=1) for start in range(0, n * n, n)]
+    whole = np.concatenate(rows, axis=0).reshape(height, n, width, n, channels)
+    return whole.mean((1, 3)).astype(images[0].dtype)
 
 
-def cell(grid: tuple[int, int], place: int) -> Float[np.ndarray, "row column"]:
-    """The share of each patch that lies in one of the four cells, which count row by row."""
-    rows, columns = (np.clip(n / 2 - np.arange(n), 0, 1) for n in grid)
-    down, right = divmod(place, 2)
-    return np.outer(1 - rows if down else rows, 1 - columns if right else columns)
+def cell(grid: tuple[int, int], place: int, side: int = 2) -> Float[np.ndarray, "row column"]:
+    """The share of each patch that lies in one of the `side` x `side` cells, counted row by row."""
+
+    def along(n: int, k: int) -> Float[np.ndarray, " patch"]:
+        first, last = (np.clip(n * edge / side - np.arange(n), 0, 1) for edge in (k, k + 1))
+        return last - first
+
+    down, right = divmod(place, side)
+    return np.outer(along(grid[0], down), along(grid[1], right))
 
 
 def grid_pointing(
-    maps: Float[np.ndarray, "*batch row column"], places: np.ndarray
+    maps: Float[np.ndarray, "*batch row column"], places: np.ndarray, side: int = 2
 ) -> Float[np.ndarray, "*batch"]:
     """Grid pointing game: the share of positive evidence for a class in its own cell of a mosaic.
 
-    `Σ S⁺ w / Σ S⁺` with `w` the cell's share of each patch; chance is 1/4, NaN without positive
-    evidence. Other cells show other classes, all recognised alone. Halved images are not quite
-    those that were recognised, and where a model mixes its tokens, evidence moves between cells.
-    Costs one map. Source: Böhle et al. 2021, at the model's own input size; `gridpg-v1`.
+    `Σ S⁺ w / Σ S⁺` with `w` the cell's share of each patch; from 0 to 1, higher is better, chance
+    is `1 / side²`, NaN without positive evidence. Other cells show other classes, all recognised
+    alone. Images that were made smaller are not quite those that were recognised, and where a model
+    mixes its tokens, evidence moves between cells.
+    Costs one map. Source: Böhle et al. 2021, who give a convolutional network the mosaic at the
+    size of all its images; here it has the model's own input size. `gridpg-v1` has four cells,
+    `gridpg-3x3-v1` the nine of Böhle et al. 2021 and of peers that report it for Vision
+    Transformers (ALOE, DAVE 2026), of one image each.
 
     Args:
-        places: the cell of each map, 0 to 3, row by row.
+        places: the cell of each map, from 0, row by row.
     """
     grid = maps.shape[-2], maps.shape[-1]
-    return positive_share(maps, np.stack([cell(grid, int(one)) for one in places]))
+    return positive_share(maps, np.stack([cell(grid, int(one), side) for one in places]))

@@ -17,14 +17,18 @@ from jaxtyping import Bool, Float, Int, Int32
 
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
-from jaxattr.types import Image, Logits, Model, ViTConfig
+from jaxattr.types import Image, Logits, Model, Preprocessing, ViTConfig
 from jaxattr.vit import ViT, apply, apply_block, check_image, predict, read_queries
 
 ORDERS = ("positive", "negative")
 """Masked from the highest score down: lower curves are better; from the lowest up: higher ones."""
-FILLS = ("black", "mean", "blur", "zero", "drop")
+FILLS = ("black", "mean", "imagenet", "blur", "zero", "drop")
 """What masked units become, see `fill_image`; `zero` and `drop` act on tokens."""
 TOKEN_FILLS = ("zero", "drop")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Red, green and blue over the training images, from 0 to 1: the mean that most checkpoints
+subtract."""
+_LUMA = (0.299, 0.587, 0.114)
 BLUR = 1 / 20
 """Standard deviation of the blur, as a share of the image's shorter side."""
 
@@ -151,20 +155,30 @@ def mask_sets(
 def fill_image(model: Model, image: Image, fill: str) -> Image:
     """What masked pixels are replaced by, as an image: normalised, like the one that is given.
 
-    `black` is 0 before normalisation (so `-mean / std` after it), `mean` the image's own mean
-    colour, `blur` the image under a Gaussian of `BLUR` times its shorter side.
+    `black` is 0 before normalisation (so `-mean / std` after it), `imagenet` the mean colour of
+    ImageNet, normalised as the model's own pixels are (`(IMAGENET_MEAN - mean) / std`, which is 0
+    where the checkpoint subtracts just that; grey images get its luminance), `mean` the image's own
+    mean colour, `blur` the image under a Gaussian of `BLUR` times its shorter side.
     """
-    if fill == "black":
-        mean, std = (
-            jnp.asarray(one, image.dtype)
-            for one in (model.preprocessing.mean, model.preprocessing.std)
-        )
-        return jnp.broadcast_to(-mean / std, image.shape)
+    if fill in ("black", "imagenet"):
+        p = model.preprocessing
+        colour = np.zeros(len(p.mean)) if fill == "black" else _imagenet_mean(p)
+        normalised = (colour - np.array(p.mean)) / np.array(p.std)
+        return jnp.broadcast_to(jnp.asarray(normalised, image.dtype), image.shape)
     if fill == "mean":
         return jnp.broadcast_to(image.mean(axis=(0, 1)), image.shape)
     sigma = BLUR * min(image.shape[:2])
     rows, columns = (jnp.asarray(_gaussian(n, sigma), image.dtype) for n in image.shape[:2])
     return jnp.einsum("ab,bcd,ec->aed", rows, image, columns, precision=lax.Precision.HIGHEST)
+
+
+def _imagenet_mean(preprocessing: Preprocessing) -> Float[np.ndarray, " channel"]:
+    """In the order and on the scale of pixels that are about to be normalised."""
+    if len(preprocessing.mean) == 1:
+        colour = np.array([np.dot(_LUMA, IMAGENET_MEAN)])
+    else:
+        colour = np.array(IMAGENET_MEAN[:: -1 if preprocessing.order == "bgr" else 1])
+    return colour * 255 * preprocessing.rescale
 
 
 def zero_tokens(model: Model, image: Image, masked: Bool[Array, " patch"]) -> Logits:

@@ -54,6 +54,10 @@ _ROWS = (
     ("road-v1", "faithfulness", "half of what the class's probability keeps more, lowest first "
      "against highest first, removed patches imputed from neighbours", "higher", "18F", False,
      "Rong et al. 2022", "objects that imputation restores"),
+    ("srg-v1", "faithfulness", "area under the class's logit, lowest scores masked first, less "
+     "that with the highest first; ImageNet's mean colour, at most 100 steps", "higher", "<=202F",
+     False, "Blücher et al. 2024, Berend et al. 2026", "evidence that others stand in for; logits "
+     "of different models have different scales"),
     ("infidelity-v1", "faithfulness", "share of the logit's changes under random masks that sums "
      "of the map, best scaled, do not foretell", "lower", "65F", False, "Yeh et al. 2019",
      "maps without a scale, such as attention, from wrong ones"),
@@ -62,6 +66,12 @@ _ROWS = (
     ("gridpg-v1", "localisation", "share of positive evidence in the class's own cell of a mosaic "
      "of four recognised images", "higher", "1M", False, "Böhle et al. 2021",
      "where in the cell; whether the mosaic is still recognised"),
+    ("gridpg-3x3-v1", "localisation", "the same of nine images", "higher", "1M", False,
+     "Böhle et al. 2021", "the same, and images a third of their size"),
+    ("localisation-v1", "localisation", "positive evidence inside the object over all of it",
+     "higher", "0", True, "Kohlbrenner et al. 2020", _MASKS),
+    ("energypg-v1", "localisation", "the same inside the smallest box around the object", "higher",
+     "0", True, "Wang et al. 2020", "the box's corners from the object"),
     ("pointing-v1", "localisation", "the highest patch is covered by the object by half", "higher",
      "0", True, "Zhang et al. 2018", "all but one patch"),
     ("pixel-accuracy-v1", "localisation", "share of pixels on the right side of the map's mean",

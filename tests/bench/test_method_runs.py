@@ -29,7 +29,7 @@ from jaxattr.vit import forward, initialize
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 FEW = ("complete", "rollout")
-QUICK = ("saco", "pointing", "mean-iou", "sparseness")
+QUICK = ("saco", "localisation", "pointing", "mean-iou", "sparseness")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_scores_are_the_metrics_of_each_map(model, dataset, world, finished):
         found["saco"].append(float(score(model, image, map_, jnp.asarray(place[0]), label)))
         mask = np.asarray(Image.open(world / "masks" / file)) > 0
         found["pointing"].append(metrics.pointing_game(array, metrics.pool(mask, (2, 3))))
+        found["localisation"].append(metrics.attribution_localisation(array, mask))
         found["mean-iou"].append(metrics.segmentation(array[None], mask[None]).mean_iou[0])
         found["sparseness"].append(metrics.sparseness(array))
     for name, values in found.items():
@@ -153,7 +154,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     result = benchmark.run(
         model, dataset, tmp_path, measured=QUICK, progress=again.append, **arguments
     )
-    assert sum(again) == 100
+    assert sum(again) == 120
     assert contents(tmp_path) == contents(finished[0])
     assert result.scores == finished[1].scores
 
@@ -163,7 +164,8 @@ def costly(model, dataset, world, finished, tmp_path_factory):
     """The metrics that make more maps or ask the model otherwise, from the maps that are there."""
     folder = tmp_path_factory.mktemp("costly") / "run"
     shutil.copytree(finished[0], folder)
-    names = ("sensitivity", "gridpg", "mprt", "completeness", "positive", "negative")
+    names = ("sensitivity", "gridpg", "gridpg-3x3", "mprt", "completeness", "srg", "positive",
+             "negative")  # fmt: skip
     arguments = {"methods": FEW, "untrained": FEW[:1], "masks": world / "masks"}
     return benchmark.run(model, dataset, folder, measured=names, **arguments)
 
@@ -183,6 +185,19 @@ def test_randomisation_is_scipys_correlation(model, dataset, costly):
     assert pick(costly, "mprt", BLOB, "none").value == pytest.approx(1)
     assert abs(pick(costly, "mprt", RANDOM, "none").value) < 0.3
     assert pick(costly, "mprt", "complete", "random weights").defined == 0
+
+
+def test_the_gain_is_that_of_each_map(model, dataset, costly):
+    explain, score = jax.jit(METHODS["complete"].function), jax.jit(metrics.srg)
+    found = []
+    for file, label in zip(dataset.files, dataset.targets, strict=True):
+        image = jnp.asarray(images.preprocess(dataset.root / file, model.preprocessing))
+        map_ = np.asarray(explain(model, image, losses.target_logit(int(label))))
+        place = ranks(map_.ravel(), generator(0, file, 1).permutation(6))
+        found.append(float(score(model, image, jnp.asarray(place), label)))
+    assert pick(costly, "srg", "complete").value == pytest.approx(np.mean(found), abs=1e-4)
+    # Nine classes are needed; there are five.
+    assert pick(costly, "gridpg-3x3", "complete").defined == 0
 
 
 def test_nulls_of_the_costly_metrics(costly):

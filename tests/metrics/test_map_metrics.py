@@ -111,8 +111,50 @@ def test_mosaics_and_their_cells():
     found = metrics.grid_pointing(maps, np.arange(4))
     np.testing.assert_allclose(found, [0.5, 0, 0.25, 0.25])
     assert np.isnan(metrics.grid_pointing(-np.abs(maps), np.arange(4))).all()
-    with pytest.raises(JaxattrError, match="a mosaic of 3 images; wanted four"):
+    with pytest.raises(JaxattrError, match="a mosaic of 3 images; wanted 4, 9 or another square"):
         metrics.mosaic(images[:3])
+    with pytest.raises(JaxattrError, match="a mosaic of 1 images"):
+        metrics.mosaic(images[:1])
+
+
+def test_mosaics_of_nine_where_three_does_not_divide_the_sides():
+    """Pixels of the large mosaic are counted one by one."""
+    images = list(RNG.random((9, 4, 5, 3)))
+    large = np.zeros((12, 15, 3))
+    for place, one in enumerate(images):
+        row, column = 4 * (place // 3), 5 * (place % 3)
+        large[row : row + 4, column : column + 5] = one
+    whole = metrics.mosaic(images)
+    for row, column in np.ndindex(4, 5):
+        mean = large[3 * row : 3 * row + 3, 3 * column : 3 * column + 3].mean(axis=(0, 1))
+        np.testing.assert_allclose(whole[row, column], mean, rtol=1e-12)
+    # A patch of the small mosaic is 3 x 3 pixels of the large one.
+    for place in range(9):
+        mask = np.zeros((12, 15), bool)
+        row, column = 4 * (place // 3), 5 * (place % 3)
+        mask[row : row + 4, column : column + 5] = True
+        np.testing.assert_allclose(cell((4, 5), place, 3), metrics.pool(mask, (4, 5)), atol=1e-12)
+    maps = np.stack([cell((4, 5), place, 3) for place in range(9)])
+    expected = (maps**2).sum(axis=(1, 2)) / maps.sum(axis=(1, 2))
+    np.testing.assert_allclose(metrics.grid_pointing(maps, np.arange(9), 3), expected)
+    flat = np.ones((9, 4, 5))
+    np.testing.assert_allclose(metrics.grid_pointing(flat, np.arange(9), 3), 1 / 9)
+
+
+def test_localisation_and_energy_count_pixels():
+    masks = RNG.random((4, 6, 10)) < 0.15
+    masks[3] = False
+    large = np.maximum(heatmap.upsample(MAPS, (6, 10), smooth=False), 0)
+    inside = [(one * mask).sum() / one.sum() for one, mask in zip(large, masks, strict=True)]
+    np.testing.assert_allclose(metrics.attribution_localisation(MAPS, masks), inside, rtol=1e-6)
+    boxes = np.zeros_like(masks)
+    for mask, box in zip(masks[:3], boxes, strict=False):
+        rows, columns = np.nonzero(mask)
+        box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    np.testing.assert_array_equal(metrics.bounding_boxes(masks), boxes)
+    inside = [(one * box).sum() / one.sum() for one, box in zip(large, boxes, strict=True)]
+    np.testing.assert_allclose(metrics.energy_pointing(MAPS, masks), inside, rtol=1e-6)
+    assert np.isnan(metrics.energy_pointing(-np.abs(MAPS), masks)).all()
 
 
 def test_average_precision_over_thresholds():

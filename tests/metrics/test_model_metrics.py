@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jaxattr.metrics.infidelity import mismatch
 from jaxattr.metrics.perturbation import fill_image, mask_sets, ranks
 from jaxattr.metrics.road import impute
 from jaxattr.metrics.saco import coefficient
+from jaxattr.metrics.srg import equal_counts
+from jaxattr.types import Preprocessing
 from jaxattr.vit import forward
 
 CLASS = jnp.int32(2)
@@ -54,6 +57,52 @@ def test_deletion_and_insertion_are_loops(tiny_model, tiny_images, places, ask):
     shown = [ask(image, order[n:], blurred) for n in (0, 2, 4, 6)]
     found = jax.jit(lambda m, i: metrics.insertion(m, i, places[0], CLASS, steps=3))
     assert found(tiny_model, image) == pytest.approx(np.trapezoid(shown) / 3, abs=1e-5)
+
+
+def test_srg_is_two_loops_over_the_logit(tiny_model, tiny_images, places):
+    """ImageNet's mean, here by hand: pixels are normalised with mean and deviation one half."""
+    image = np.array(tiny_images[2])
+    logit = jax.jit(lambda image: forward(tiny_model, image)[0][CLASS])
+    areas = []
+    for order in (np.argsort(MAP.ravel()), np.argsort(-MAP.ravel())):  # lowest first, highest first
+        masked, curve = image.copy(), [float(logit(image))]
+        for first in range(0, 6, 2):
+            for patch in order[first : first + 2]:
+                row, column = 4 * (patch // 3), 4 * (patch % 3)
+                masked[row : row + 4, column : column + 4] = [-0.03, -0.088, -0.188]
+            curve.append(float(logit(masked)))
+        areas.append(np.trapezoid(curve) / 3)
+    found = jax.jit(lambda m, i, p: metrics.srg(m, i, p, CLASS, steps=3))
+    given = tiny_model, tiny_images[2]
+    assert found(*given, places) == pytest.approx(areas[0] - areas[1], abs=1e-5)
+    assert found(*given, places[::-1]) == pytest.approx(areas[1] - areas[0], abs=1e-5)
+    at_once = metrics.srg(*given, places, CLASS, steps=3, chunk_size=4)
+    assert at_once == pytest.approx(areas[0] - areas[1], abs=1e-5)
+
+
+def test_steps_of_srg_are_equal_but_for_the_last():
+    assert equal_counts(196, 100) == tuple(range(0, 197, 2))
+    assert equal_counts(6, 100) == tuple(range(7))
+    assert equal_counts(7, 3) == (0, 3, 6, 7)
+    assert max(len(equal_counts(n, 100)) for n in range(1, 1000)) == 101
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "order", "rescale", "expected"),
+    [
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", 1 / 255, (0, 0, 0)),
+        ((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "bgr", 1 / 255, (0, 0, 0)),
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb", 1.0, (123.675, 116.28, 103.53)),
+        ((0.0,), (1.0,), "rgb", 1.0, (117.0376,)),
+    ],
+)
+def test_the_mean_of_imagenet_is_normalised(tiny_model, mean, std, order, rescale, expected):
+    given = Preprocessing((8, 12), mean=mean, std=std, order=order, rescale=rescale)
+    filled = fill_image(
+        replace(tiny_model, preprocessing=given), jnp.zeros((8, 12, len(mean))), "imagenet"
+    )
+    np.testing.assert_allclose(filled[3, 4], expected, rtol=1e-5, atol=1e-6)
+    assert (filled == filled[0, 0]).all()
 
 
 def test_saco_is_the_published_loop(tiny_model, tiny_images, places, ask):
