@@ -36,6 +36,8 @@ class Compared(NamedTuple):
     """Methods that an interrupt left out."""
     forward: float
     """Seconds of one forward pass."""
+    views: int
+    """Of each image, over which each map is averaged."""
 
 
 @click.command()
@@ -54,6 +56,7 @@ class Compared(NamedTuple):
     help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
     "Repeatable; drawn in this order.",
 )
+@options.views_option
 @options.target_options(loss_help="As for explain.  [default: logit; with --against: difference]")
 @options.folder_option(
     "jaxattr-compare", "-o", help="Folder for the files, named compare.<format>."
@@ -67,6 +70,7 @@ def compare(
     images: tuple[Path, ...],
     choice: options.Choice,
     methods: tuple[str, ...],
+    views: int,
     target: tuple[str, ...],
     against: str | None,
     loss: str | None,
@@ -106,7 +110,7 @@ def compare(
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:
-        done = _compare(loaded, table, question.loss, given, _methods(methods), quiet)
+        done = _compare(loaded, table, question.loss, given, _methods(methods), views, quiet)
         output.show(_table(done))
         for line in (*_constant(done), *_unconserved(done)):
             options.warn(line)
@@ -124,7 +128,13 @@ def compare(
 
 
 def _compare(
-    model: Model, table: LabelTable, loss: str, given: list[Case], chosen: list[str], quiet: bool
+    model: Model,
+    table: LabelTable,
+    loss: str,
+    given: list[Case],
+    chosen: list[str],
+    views: int,
+    quiet: bool,
 ) -> Compared:
     """Every method's maps, or those made before Ctrl-C; without any of them it goes on upwards."""
 
@@ -133,12 +143,12 @@ def _compare(
 
     forward, answers = comparing.forward_seconds(model, given[0]), []
     try:
-        for answer in comparing.compare(model, given, chosen, loss, report):
+        for answer in comparing.compare(model, given, chosen, views, loss, report):
             answers.append(answer)
     except KeyboardInterrupt:
         if not answers:
             raise
-    return Compared(model, table, loss, given, answers, chosen[len(answers) :], forward)
+    return Compared(model, table, loss, given, answers, chosen[len(answers) :], forward, views)
 
 
 def _methods(names: tuple[str, ...]) -> list[str]:
@@ -188,11 +198,15 @@ def _write(
 def _table(done: Compared) -> str:
     from jaxattr.methods import METHODS
 
+    def cost(name: str) -> str:
+        once = METHODS[name].cost
+        return once if done.views == 1 else f"{done.views} x ({once})"
+
     rows = [
         (
             answer.method,
             "yes" if METHODS[answer.method].signed else "no",
-            METHODS[answer.method].cost,
+            cost(answer.method),
             f"{1000 * answer.seconds:.1f}",
             f"{answer.seconds / done.forward:.1f}",
             f"{answer.compiling:.1f}",
@@ -202,7 +216,7 @@ def _table(done: Compared) -> str:
     ]
     for name in done.missing:
         signed = "yes" if METHODS[name].signed else "no"
-        rows.append((name, signed, METHODS[name].cost, "-", "-", "-", "-"))
+        rows.append((name, signed, cost(name), "-", "-", "-", "-"))
     header = ("method", "signed", "cost", "ms a map", "x forward", "compiling, s", "constant")
     return output.table(header, rows, left=3)
 
@@ -221,6 +235,8 @@ def _figure(done: Compared, drawing: dict[str, Any]) -> Figure:
         for answer in done.answers
     ]
     footer = f"{model_name(done.model)}  ·  loss {done.loss}"
+    if done.views > 1:
+        footer += f"  ·  mean of {done.views} views"
     if done.missing:
         footer = f"interrupted, without {', '.join(done.missing)}  ·  {footer}"
     return grid(comparing.rows(done.given, done.table), columns, footer=footer, **drawing)
@@ -235,6 +251,7 @@ def _content(done: Compared) -> dict[str, Any]:
     return {
         "model": done.model.name,
         "loss": done.loss,
+        "views": done.views,
         "methods": [answer.method for answer in answers],
         "missing": done.missing,
         "images": [str(case.photo.path) for case in given],

@@ -79,27 +79,27 @@ def compare(
     model: Model,
     given: Sequence[Case],
     methods: Sequence[str],
+    views: int,
     loss: str,
     report: Callable[[str, int], None],
 ) -> Iterator[Answer]:
     """Every method's maps; `report` is told the name and number of each before it starts."""
     for number, name in enumerate(methods):
         report(name, number)
-        yield interruptible(lambda name=name: _answer(model, given, name, loss))
+        yield interruptible(lambda name=name: _answer(model, given, name, views, loss))
 
 
-def _answer(model: Model, given: Sequence[Case], name: str, loss: str) -> Answer:
+def _answer(model: Model, given: Sequence[Case], name: str, views: int, loss: str) -> Answer:
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     from jaxattr.bench.timing import timed
-    from jaxattr.methods import METHODS
 
-    build = targets.loss(loss)
+    build, method = targets.loss(loss), explaining.method_of(model, name, views)
 
     def one(model: Model, image: Any, first: Any, second: Any) -> Any:
-        return METHODS[name].function(model, image, build(first, second))
+        return method(model, image, build(first, second))
 
     def arguments(case: Case) -> tuple[Any, ...]:
         target, against = case.asked

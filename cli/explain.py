@@ -71,6 +71,7 @@ _CHUNK = 8
     show_default=True,
     help="One of `jaxattr methods`.",
 )
+@options.views_option
 @options.folder_option(
     "jaxattr-explain", "-o", help="Folder for the files, named <image>-<class>.<format>."
 )
@@ -100,6 +101,7 @@ def explain(
     source: str | None,
     details: int | None,
     method: str,
+    views: int,
     folder: Path,
     formats: tuple[str, ...],
     together: bool,
@@ -149,22 +151,36 @@ def explain(
         together=together,
         class_files=output.class_names(table),
         given=output.Names(),
+        views=views,
     )
     guides.check_head(loaded, guide, source)
     bad: list[Exception] = []
-    from jaxattr.cli import guided
-    from jaxattr.cli.details import with_typical
-
     images_of = guides.open_source(loaded, table, source)
+    chosen = None
     if guide is not None:
         chosen = guides.find(loaded, table, images_of, guide, count or 1)
-        _show(run, guided.explained(run, chosen, found, bad))
-    elif details:
-        results = explaining.explained(run, found, bad, _CHUNK)
-        _show(run, with_typical(run, images_of, results))
-    else:
-        _show(run, explaining.explained(run, found, bad, _CHUNK))
+    _show(run, _results(run, chosen, images_of, found, bad))
     explaining.finish(bad, len(found))
+
+
+def _results(
+    run: Run,
+    chosen: guides.Guides | None,
+    images_of: guides.Source | None,
+    found: list[Path],
+    bad: list[Exception],
+) -> Iterable[Explained]:
+    """Each image's answer: beside guides, with typical images of all details, or by itself."""
+    if chosen is not None:
+        from jaxattr.cli import guided
+
+        return guided.explained(run, chosen, found, bad)
+    results = explaining.explained(run, found, bad, _CHUNK)
+    if not run.question.details:
+        return results
+    from jaxattr.cli.details import with_typical
+
+    return with_typical(run, images_of, results)
 
 
 def _show(run: Run, results: Iterable[Explained]) -> None:

@@ -192,7 +192,8 @@ def words(run: Run, one: Explained) -> dict[str, str]:
     numbers = one.logits if one.probabilities is None else one.probabilities
     most = ", ".join(f"{run.table.short(i)} {numbers[i]:.2f}" for i in best)
     known = "largest values" if one.probabilities is None else "most probable"
-    parts = [model_name(run.model), f"method {run.method}", f"loss {run.question.loss}"]
+    method = f"method {run.method}" + (f", mean of {run.views} views" if run.views > 1 else "")
+    parts = [model_name(run.model), method, f"loss {run.question.loss}"]
     return {
         "title": one.photo.path.name,
         "detail": f"{known}: {most}",
@@ -211,6 +212,7 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
         "image": str(one.photo.path),
         "model": run.model.name,
         "method": run.method,
+        "views": run.views,
         "loss": run.question.loss,
         "classes": np.array([pair.target for pair in one.asked], np.int32),
         "against": np.array(

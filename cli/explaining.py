@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,8 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
     import numpy as np
 
     from jaxattr.gradients import over_images
-    from jaxattr.methods import METHODS
 
-    build, method = targets.loss(run.question.loss), METHODS[run.method].function
+    build, method = targets.loss(run.question.loss), method_of(run.model, run.method, run.views)
 
     forward = jax.jit(classify)
 
@@ -59,6 +58,15 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
         for photo, one, pairs, found in zip(photos, logits, asked, results, strict=False):
             chances = answers.probabilities(run.model, one)
             yield Explained(photo, one, chances, pairs, found[: len(pairs)])
+
+
+def method_of(model: Model, name: str, views: int) -> Callable[..., Any]:
+    """A method by its name; the mean over views of the image where more than one is asked for."""
+    from jaxattr.methods import METHODS
+    from jaxattr.views import averaged, chosen
+
+    function = METHODS[name].function
+    return function if views == 1 else averaged(function, chosen(model.config, views))
 
 
 def classify(model: Model, images: Any) -> Any:

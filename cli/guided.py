@@ -117,9 +117,11 @@ def _maps(run: Run) -> Any:
 
     from jaxattr import losses
     from jaxattr.guidance import guided
-    from jaxattr.methods import METHODS
 
-    build, method = targets.loss(run.question.loss), METHODS[run.method].function
+    build, method = (
+        targets.loss(run.question.loss),
+        explaining.method_of(run.model, run.method, run.views),
+    )
 
     @jax.jit
     def compute(model: Any, image: Any, guides: Any, target: Any, against: Any) -> Any:

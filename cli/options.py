@@ -152,6 +152,16 @@ def colors_option(help: str) -> Callable[..., Any]:
 patches_option = click.option(
     "--patches", is_flag=True, help="Draw the patches as squares, not smoothed."
 )
+MOST_VIEWS = 18
+"""As `jaxattr.views.MOST`, which a test holds equal: `--help` must not import jax."""
+views_option = click.option(
+    "--views",
+    type=click.IntRange(1, MOST_VIEWS),
+    default=1,
+    show_default=True,
+    help="Average each map over this many views: the image, its mirror, then both moved by half a "
+    "patch. 2 and 10 are symmetric; each view costs as much as the map itself.",
+)
 exclude_option = click.option(
     "--exclude",
     multiple=True,

@@ -40,6 +40,8 @@ class Run(NamedTuple):
     """A part of a file's name for each class."""
     given: Names
     """The names of the files so far."""
+    views: int = 1
+    """Of the image, over which each map is averaged."""
 
 
 class Beside(NamedTuple):

@@ -113,6 +113,22 @@ in the blocks, keeps 0.88 at the pixels, and is not steady either: 3.2 (2.9). In
 [metrics](metrics.md) completeness compares these sums with the logit, although the rules start
 from 1.
 
+## Means over views
+
+`jaxattr.views.averaged(function, views)` makes of any method one of the same contract whose map is
+the mean over views of the image, `views.chosen(config, n)`: the image, its mirror, then both moved
+by half a patch along the diagonals and the sides, at most 18. On the command line it is `--views`
+of `explain` and `compare`. It costs n times the method, and on an accelerator, where all views are
+computed at once, n times its memory.
+
+What a moved image lacks at one edge is filled with its own mirror image. A map counts as constant
+over each of its patches, is mirrored and moved back by pixels, and what lies beyond the image is
+dropped; a patch gets the mean over all views of what then lies on it, pixels that a view does not
+show left out. A shift by whole patches is so undone exactly; one by half a patch mixes two patches
+along a side, and four along a diagonal, in equal parts: maps become smoother by this alone.
+Published are noise, turns and scales (DAVE) and translations (ResLRP+); these views are a choice of
+ours.
+
 ## Which derivative
 
 The gradient of attention is the **total** derivative: what changes in the loss when an entry of

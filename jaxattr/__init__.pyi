@@ -12,6 +12,7 @@ from . import methods as methods
 from . import rewrite as rewrite
 from . import scenes as scenes
 from . import transfer as transfer
+from . import views as views
 from .attention_rollout import corrected as corrected
 from .attention_rollout import rollout as rollout
 from .errors import CheckpointError as CheckpointError

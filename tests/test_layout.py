@@ -39,6 +39,7 @@ LEVELS = {
     "models": 3,
     "scenes": 3,
     "methods": 4,
+    "views": 4,
     "distances": 2,
     "transfer": 4,
     "rewrite": 4,

@@ -77,6 +77,24 @@ def test_maps_are_those_of_the_library(run, files, tmp_path):
     assert "against brown bear" in drawn
 
 
+def test_views_are_averaged_and_said(run, files, tmp_path):
+    folder, model = files
+    words = folder / "a.png", "-t", "lynx", "--views", "2", "-f", "json", "-f", "svg"
+    done = run(*words, methods=("complete",))
+    assert done.exit_code == 0, done.stderr
+    content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
+    assert content["views"] == 2
+    image = jnp.asarray(images.preprocess(folder / "a.png", model.preprocessing))
+    loss, function = losses.target_logit(2), METHODS["complete"].function
+    both = function(model, image, loss), function(model, image[:, ::-1], loss)[:, ::-1]
+    wanted = (both[0] + both[1]) / 2
+    largest = np.abs(wanted).max()
+    np.testing.assert_allclose(content["maps"][0][0], wanted, rtol=2e-4, atol=2e-5 * largest)
+    assert "2 x (1F + 1B)" in done.stdout
+    assert "mean of 2 views" in (tmp_path / "jaxattr-compare" / "compare.svg").read_text()
+    assert run(folder / "a.png", "--views", "19").exit_code == 2
+
+
 def test_groups_of_methods_are_their_members_once():
     assert command._methods(("cheap",)) == list(CHEAP)
     assert command._methods(("all",)) == list(METHODS)

@@ -133,6 +133,21 @@ def test_raw_maps_of_a_folder_are_the_methods(run, files, model, method):
                 np.testing.assert_allclose(one, correct, atol=1e-4 * np.abs(correct).max())
 
 
+def test_views_are_averaged_and_said(run, files, model):
+    words = "-t", "lynx", "--views", "2", "-f", "npz", "-f", "svg"
+    result = run(photo(files), *words)
+    assert result.exit_code == 0, result.stderr
+    image = jnp.asarray(images.preprocess(photo(files), model.preprocessing))
+    loss, function = losses.target_logit(2), METHODS["complete"].function
+    both = function(model, image, loss), function(model, image[:, ::-1], loss)[:, ::-1]
+    wanted = (both[0] + both[1]) / 2
+    with np.load("jaxattr-explain/p0.npz", allow_pickle=False) as found:
+        assert found["views"] == 2
+        np.testing.assert_allclose(found["maps"][0], wanted, atol=1e-4 * np.abs(wanted).max())
+    drawn = Path("jaxattr-explain/p0-lynx.svg").read_text()
+    assert "method complete, mean of 2 views" in drawn
+
+
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
