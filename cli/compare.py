@@ -85,10 +85,11 @@ def compare(
 
     The paper's Fig. 13: one row per photo and class, one column per method. Methods have no common
     scale, so each map is divided by its own largest absolute value: compare places, not strengths.
-    Methods without a sign are drawn in one hue. Printed is what a map costs and how many maps are
-    the same everywhere and say nothing. A time is that of one map at a time, compiled and warm: the
-    first execution is discarded, the median of the others shown, also as a multiple of one forward
-    pass timed likewise. Ctrl-C ends it with the methods that are finished.
+    Methods without a sign are drawn in one hue, from their smallest value in white to their
+    largest. Printed is what a map costs and how many maps are the same everywhere and say nothing.
+    A time is that of one map at a time, compiled and warm: the first execution is discarded, the
+    median of the others shown, also as a multiple of one forward pass timed likewise. Ctrl-C ends
+    it with the methods that are finished.
 
     \b
     Examples:

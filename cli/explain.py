@@ -79,7 +79,9 @@ _CHUNK = 8
     FORMATS, help="Pictures, or one file per image with raw maps, logits and labels. Repeatable."
 )
 @click.option("--together", is_flag=True, help="All classes in one picture, on one scale.")
-@options.colors_option("Orange and blue, safe for the colour-blind; or the paper's red and blue.")
+@options.colors_option(
+    "Of signed maps: orange and blue, safe for the colour-blind; or the paper's red and blue."
+)
 @click.option(
     "--alpha",
     type=options.Finite(0, 1),

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from jaxattr.figures import Panel
     from jaxattr.types import Preprocessing
 
-# What the colours of a method without a sign mean; the others show where attention goes.
-_UNSIGNED = {"positive": "for {}", "absolute": "for or against {}"}
+# What the colours of a method without a sign mean, where more is known than that they matter.
+_UNSIGNED = {
+    "positive": "for {}",
+    **dict.fromkeys(("absolute", "saliency", "smooth_grad"), "for or against {}"),
+}
 
 
 def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:
@@ -181,7 +184,9 @@ def panel(run: Run, one: Explained, index: int) -> Panel:
     method = METHODS[run.method]
     if not method.signed:
         negative = None
-        words = "where attention goes, whatever the class"
+        words = "matters for {}"
+        if not method.target_dependent:
+            words = "where attention goes, whatever the class"
         positive = _UNSIGNED.get(run.method, words).format(name)
     return Panel(one.maps[index], title, detail, positive, negative)
 

@@ -13,7 +13,7 @@ Written by `python docs/methods.py` from `METHODS`; edit the methods instead.
 ![Maps of all methods on drawn scenes](methods-gallery.png)
 
 All methods with their defaults and the embedded model; the last two rows are the same scene, asked
-for each of its classes. Each map is divided by its own largest magnitude: compare places, not
+for each of its classes. Each map has its own scale (`heatmap.span`): compare places, not
 strengths. Written by `python docs/methods_gallery.py`.
 
 Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,

@@ -47,6 +47,11 @@ class Panel(NamedTuple):
     negative: str | None
     """What negative values mean; `None` where the method has no sign."""
 
+    @property
+    def signed(self) -> bool:
+        """Whether negative values mean something, so that zero must be white."""
+        return self.negative is not None
+
 
 def explanation(
     photo: UInt8[np.ndarray, "height width 3"],
@@ -62,33 +67,32 @@ def explanation(
     """The photo, and to its right one overlay per panel, with one scale and one colour bar.
 
     `max|S|` is taken over all panels, so that equal colours are equal values. With the palette
-    `diverging` the photo over the map is grey, with `paper` it keeps its colours, as in the paper;
-    where no panel has a sign, `diverging` becomes `sequential`.
+    `diverging` the photo over the map is grey, with `paper` it keeps its colours, as in the paper.
+    Where no panel has a sign, the palette is `sequential` and spans the smallest to the largest
+    value of all panels.
 
     Raises:
         ValueError: no panel, or a map that holds NaN or infinity.
     """
     if not panels:
         raise ValueError("a figure needs at least one panel, got none.")
-    if palette == "diverging" and all(panel.negative is None for panel in panels):
-        palette = "sequential"
+    signed = any(panel.signed for panel in panels)
+    palette = palette if signed else "sequential"
     maps = [np.asarray(panel.map) for panel in panels]
-    limit = max(heatmap.limit(one) for one in maps)
+    span = heatmap.span(maps, signed=signed)
     height = float(np.clip(_WIDTH * photo.shape[0] / photo.shape[1], 0.5 * _WIDTH, 1.5 * _WIDTH))
     with own_style():
         figure, axes = _grid(len(panels) + 1, height)
         show(axes[0], photo, title, detail)
         for axis, panel, one in zip(axes[1:], panels, maps, strict=True):
-            scaled = one / limit if limit and one.min() < one.max() else np.zeros(one.shape)
-            picture = lay_over(scaled, photo, palette, alpha, smooth)
+            picture = lay_over(span.place(one), photo, palette, alpha, smooth)
             show(axis, picture, panel.title, panel.detail)
             legend(axis, panel, palette)
         box, (width, tall) = axes[-1].get_position(), figure.get_size_inches()
         place = box.x1 * width + 0.14, box.y1 * tall, min(height, 3.3)
-        color_bar(figure, place, palette)
-        scale = f"1 = max|S| = {limit:.3g}" if limit else "S = 0 everywhere"
-        line = f"{footer}  ·  {scale}" if footer else scale
-        write_text(figure, _GAP / width, 0.1, shorten(line, int(17 * width)), size=7, color=_GREY)
+        color_bar(figure, place, palette, centred=signed)
+        line = foot(footer, span.words(), int(17 * width))
+        write_text(figure, _GAP / width, 0.1, line, size=7, color=_GREY)
     return figure
 
 
@@ -151,7 +155,7 @@ def lay_over(
 ) -> Any:
     """A map of values between -1 and 1 as colours, and the photo over it."""
     if palette == "sequential":
-        scaled = np.maximum(scaled, 0)  # a method without a sign, up to rounding
+        scaled = np.maximum(scaled, 0)  # beside a map with a sign, up to rounding
     large = heatmap.upsample(scaled.astype(np.float32), photo.shape[:2], smooth=smooth)
     colors = heatmap.colorize(np.clip(large, -1, 1), palette)
     grey = palette != "paper"
@@ -203,8 +207,13 @@ def legend(axis: Axes, panel: Panel, palette: Palette) -> None:
         write_text(axis, 0.065 / wide, y, shorten(text, round(54 * wide)), size=8.5)
 
 
-def color_bar(figure: Figure, place: tuple[float, float, float], palette: Palette) -> None:
-    """The colours of a palette with their values; `place`: left, top and height in inches."""
+def color_bar(
+    figure: Figure, place: tuple[float, float, float], palette: Palette, *, centred: bool
+) -> None:
+    """The colours of a palette with their values; `place`: left, top and height in inches.
+
+    Not `centred`: from a map's smallest value to its largest, see `heatmap.Span`.
+    """
     width, tall = figure.get_size_inches()
     left, top, shorter = place
     axis = figure.add_axes((left / width, (top - shorter) / tall, 0.15 / width, shorter / tall))
@@ -215,12 +224,15 @@ def color_bar(figure: Figure, place: tuple[float, float, float], palette: Palett
     axis.set_xticks([])
     ticks = [0, 0.5, 1] if lowest == 0 else [-1, -0.5, 0, 0.5, 1]
     names = [f"{tick:+.1f}" if tick and lowest else f"{tick:.1f}" for tick in ticks]
+    if not centred:
+        names = ["min S", "", "max S"]
     axis.set_yticks(ticks, [name.replace("-", "−") for name in names])
     axis.yaxis.tick_right()
     axis.tick_params(labelsize=8, length=2.5, width=0.6, pad=2)
     for side in axis.spines.values():
         side.set(color="#b0b0b0", linewidth=0.6)
-    write_text(axis, 0, 1 + 0.08 / shorter, "S / max|S|", size=8, color=_GREY)
+    head = "S / max|S|" if centred else "no sign"
+    write_text(axis, 0, 1 + 0.08 / shorter, head, size=8, color=_GREY)
 
 
 def write_text(where: Figure | Axes, x: float | int, y: float, text: str, **style: Any) -> None:
@@ -246,6 +258,13 @@ def _figure(axis: Axes) -> Figure:
     figure = axis.get_figure(root=True)
     assert figure is not None
     return figure
+
+
+def foot(footer: str, scale: str, columns: int) -> str:
+    """The line below a figure; where it is too long, not the scale is cut."""
+    room = columns - len(scale) - 5
+    words = (shorten(footer, room) if footer and room > 1 else "", scale)
+    return shorten("  ·  ".join(filter(None, words)), columns)
 
 
 def shorten(text: str, columns: int) -> str:

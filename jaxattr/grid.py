@@ -16,8 +16,12 @@ from jaxattr.heatmap import Palette
 
 _SIDE, _GAP, _EDGE = 1.3, 0.07, 0.12
 _HEAD, _LINE, _BAND, _FOOT = 0.36, 0.22, 0.2, 0.3
-_BAR = 0.86
+_BAR, _NOTE = 0.86, 0.15
 _GREY = "#5c5c5c"
+_SCALES = {
+    True: "with a sign: each map divided by its own max|S|",
+    False: "no sign: from each map's min S (white) to its max S",
+}
 
 
 class Row(NamedTuple):
@@ -52,8 +56,9 @@ def grid(
 ) -> Figure:
     """Draw each method's map of each photo; at most `per_band` methods stand in one band.
 
-    Each map is divided by its own `max|S|`, because methods have no common scale: colours compare
-    places within a map. Methods without a sign take the palette `sequential`.
+    Methods have no common scale, so colours compare places within a map: each is divided by its own
+    `max|S|`. Methods without a sign take the palette `sequential`, from each map's
+    smallest to its largest value.
 
     Raises:
         JaxattrError: no row, no column, or a method that lacks a map.
@@ -67,7 +72,9 @@ def grid(
     used = _palettes(columns, palette)
     wide = _EDGE + (1 + count) * (_SIDE + _GAP) + _BAR
     top = 0.38 if title else 0.1
-    height = top + len(bands) * (band + _BAND) + _FOOT
+    said = dict.fromkeys(_SCALES[column.signed] for column in columns)
+    lines = [*filter(None, [footer]), *said]
+    height = top + len(bands) * (band + _BAND) + _FOOT + _NOTE * (len(lines) - 1)
     with figures.own_style():
         figure = Figure(figsize=(wide, height), facecolor="white")
         FigureCanvasAgg(figure)
@@ -79,11 +86,11 @@ def grid(
             ))  # fmt: skip
         for number, one in enumerate(used):
             place = wide - _BAR + 0.1, height - top - _HEAD - _LINE - number * 2.3, 1.75
-            figures.color_bar(figure, place, one)
-        line = "each map divided by its own max|S|"
-        line = f"{footer}  ·  {line}" if footer else line
-        line = figures.shorten(line, int(16 * wide))
-        figures.write_text(figure, _EDGE / wide, 0.12, line, size=7.5, color=_GREY)
+            figures.color_bar(figure, place, one, centred=one != "sequential")
+        for number, line in enumerate(reversed(lines)):
+            line = figures.shorten(line, int(16 * wide))
+            y = 0.12 + _NOTE * number
+            figures.write_text(figure, _EDGE / wide, y, line, size=7.5, color=_GREY)
     return figure
 
 
@@ -122,9 +129,10 @@ def _band(
         edge -= _LINE + size
         figures.show(axes(0, edge, size), row.photo, "", "")
         for place, column in enumerate(columns, 1):
-            one = heatmap.scale(np.asarray(column.maps[index]))
+            one = np.asarray(column.maps[index])
+            scaled = heatmap.span([one], signed=column.signed).place(one)
             used: Palette = look.palette if column.signed else "sequential"
-            picture = figures.lay_over(one, row.photo, used, look.alpha, look.smooth)
+            picture = figures.lay_over(scaled, row.photo, used, look.alpha, look.smooth)
             figures.show(axes(place, edge, size), picture, "", "")
 
 

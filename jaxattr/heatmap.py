@@ -6,12 +6,13 @@ zero stays white, and the two signs are treated alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 Numbers = Float[np.ndarray, "*batch row column"] | Float[jax.Array, "*batch row column"]
 Scaled = Float32[np.ndarray, "*batch row column"]
@@ -44,8 +45,68 @@ def limit(maps: Numbers) -> float:
     if not np.isfinite(maps).all():
         raise ValueError("the map holds NaN or infinity and cannot be scaled; was the loss finite?")
     flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
-    telling = flat.min(axis=1) < flat.max(axis=1)
-    return float(np.abs(flat[telling]).max(initial=0))
+    return float(np.abs(flat[~constant(maps).ravel()]).max(initial=0))
+
+
+def constant(maps: Numbers) -> Bool[np.ndarray, "*batch"]:
+    """Which maps are the same everywhere, up to the rounding of float32: `max S - min S <= 4 eps
+    max|S|`."""
+    maps = np.asarray(maps, np.float64)
+    low, high = maps.min(axis=(-2, -1)), maps.max(axis=(-2, -1))
+    tolerance = 4 * float(np.finfo(np.float32).eps) * np.maximum(-low, high)
+    return np.asarray(high <= low + tolerance)
+
+
+class Span(NamedTuple):
+    """The values that the two ends of a palette stand for."""
+
+    low: float
+    high: float
+    centred: bool
+    """Whether zero is white, and `low` is `-high`; else `low` is white."""
+
+    def place(self, one: Numbers) -> Scaled:
+        """Where a map's values lie: `S / high` if centred, else `(S - low) / (high - low)`.
+
+        Of a constant map nowhere: it becomes zeros.
+        """
+        one = np.asarray(one)
+        if self.low == self.high or constant(one):
+            return np.zeros(one.shape, np.float32)
+        if self.centred:
+            return (one / self.high).astype(np.float32)
+        return np.clip((one - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
+
+    def short(self) -> str:
+        """The two ends in few characters."""
+        if self.centred:
+            return f"max|S| = {self.high:.3g}"
+        return f"S {self.low:.3g} to {self.high:.3g}"
+
+    def words(self) -> str:
+        """The caption that says so."""
+        if self.centred:
+            return f"1 = max|S| = {self.high:.3g}" if self.high else "S = 0 everywhere"
+        if self.low == self.high:
+            return "S is the same everywhere"
+        return f"from min S = {self.low:.4g} (white) to max S = {self.high:.4g}"
+
+
+def span(maps: Sequence[Numbers], *, signed: bool) -> Span:
+    """What one palette for all these maps spans: with a sign `-max|S|` to `max|S|`, without one
+    `min S` to `max S`, for such maps may stand on a common offset that would hide the rest.
+
+    Constant maps do not count.
+
+    Raises:
+        ValueError: a map holds NaN or infinity.
+    """
+    largest = max((limit(one) for one in maps), default=0.0)
+    if signed:
+        return Span(-largest, largest, True)
+    telling = [np.asarray(one) for one in maps if not constant(one)]
+    ends = [(float(one.min()), float(one.max())) for one in telling] or [(0.0, 0.0)]
+    return Span(min(low for low, _ in ends), max(high for _, high in ends), False)
 
 
 def scale(maps: Numbers, *, shared: bool = False) -> Scaled:

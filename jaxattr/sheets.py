@@ -27,7 +27,7 @@ class Cell(NamedTuple):
     panel: figures.Panel | None = None
     """The map; its own title and detail are not used."""
     group: str = ""
-    """Maps of one group are divided by one number, so that their colours can be compared."""
+    """Maps of one group have one scale, so that their colours can be compared."""
 
 
 def sheet(
@@ -40,7 +40,8 @@ def sheet(
 ) -> Figure:
     """A table of cells, `None` left blank, with a colour bar for each palette in use.
 
-    Maps without a sign (`panel.negative` is `None`) take the palette `sequential`.
+    Maps without a sign (`panel.negative` is `None`) take the palette `sequential`. In a group with
+    a signed map zero is white; in a group without one the smallest value is.
 
     Raises:
         ValueError: no cell, or a map that holds NaN or infinity.
@@ -48,13 +49,13 @@ def sheet(
     cells = [cell for row in rows for cell in row if cell]
     if not cells:
         raise ValueError("a sheet needs at least one cell, got none.")
-    limits = _limits(cells)
+    spans = _spans(cells)
     ratio = max(cell.picture.shape[0] / cell.picture.shape[1] for cell in cells)
     height = _WIDTH * float(np.clip(ratio, 0.5, 1.5))
     pitch = _TITLE + height + _LEGEND
-    found = {_palette(cell, palette) for cell in cells}
-    known: tuple[Palette, ...] = ("diverging", "paper", "sequential")
-    used: list[Palette] = [one for one in known if one in found]
+    used: set[tuple[Palette, bool]] = {
+        (_palette(cell.panel, palette), spans[cell.group].centred) for cell in cells if cell.panel
+    }
     columns = max(len(row) for row in rows)
     wide = columns * (_WIDTH + _GAP) + _GAP + _BAR * max(1, len(used))
     tall = len(rows) * pitch + _FOOT
@@ -68,55 +69,60 @@ def sheet(
                 place = left / wide, bottom / tall, _WIDTH / wide, height / tall
                 if cell:
                     axis = figure.add_axes(place, anchor="N")
-                    _draw(axis, cell, limits, _palette(cell, palette), alpha, smooth)
-        for index, one in enumerate(used):
+                    _draw(axis, cell, spans, palette, alpha, smooth)
+        for index, (one, centred) in enumerate(sorted(used)):
             left = columns * (_WIDTH + _GAP) + 0.14 + index * _BAR
-            figures.color_bar(figure, (left, tall - _TITLE, min(height, 2.7)), one)
-        line = figures.shorten(_foot(footer, limits), int(17 * wide))
+            bar = left, tall - _TITLE, min(height, 2.7)
+            figures.color_bar(figure, bar, one, centred=centred)
+        line = figures.foot(footer, _scale(spans), int(17 * wide))
         figures.write_text(figure, _GAP / wide, 0.1, line, size=7, color="#5c5c5c")
     return figure
 
 
-def _limits(cells: Sequence[Cell]) -> dict[str, float]:
-    """`max|S|` of each group."""
-    limits: dict[str, float] = {}
+def _spans(cells: Sequence[Cell]) -> dict[str, heatmap.Span]:
+    """The scale of each group."""
+    groups: dict[str, list[figures.Panel]] = {}
     for cell in cells:
         if cell.panel:
-            own = heatmap.limit(np.asarray(cell.panel.map))
-            limits[cell.group] = max(limits.get(cell.group, 0.0), own)
-    return limits
+            groups.setdefault(cell.group, []).append(cell.panel)
+    return {
+        name: heatmap.span(
+            [np.asarray(one.map) for one in panels],
+            signed=any(one.signed for one in panels),
+        )
+        for name, panels in groups.items()
+    }
 
 
-def _palette(cell: Cell, palette: Palette) -> Palette | None:
-    if cell.panel is None:
-        return None
-    return palette if cell.panel.negative else "sequential"
+def _palette(panel: figures.Panel, palette: Palette) -> Palette:
+    return palette if panel.signed else "sequential"
 
 
 def _draw(
     axis: Axes,
     cell: Cell,
-    limits: dict[str, float],
-    palette: Palette | None,
+    spans: dict[str, heatmap.Span],
+    palette: Palette,
     alpha: float | int | None,
     smooth: bool,
 ) -> None:
-    if cell.panel is None or palette is None:
+    if cell.panel is None:
         figures.show(axis, cell.picture, cell.title, cell.detail)
         return
-    one, limit = np.asarray(cell.panel.map), limits[cell.group]
-    scaled = one / limit if limit and one.min() < one.max() else np.zeros(one.shape)
+    span, palette = spans[cell.group], _palette(cell.panel, palette)
+    scaled = span.place(np.asarray(cell.panel.map))
     picture = figures.lay_over(scaled, cell.picture, palette, alpha, smooth)
     detail = cell.detail
-    if len(limits) > 1:
-        detail = " · ".join(filter(None, (detail, f"max|S| = {limit:.3g}")))
+    if len(spans) > 1:
+        detail = " · ".join(filter(None, (detail, span.short())))
     figures.show(axis, picture, cell.title, detail)
     figures.legend(axis, cell.panel, palette)
 
 
-def _foot(footer: str, limits: dict[str, float]) -> str:
-    if len(limits) != 1:
-        return footer
-    (limit,) = limits.values()
-    scale = f"1 = max|S| = {limit:.3g}, of all maps" if limit else "S = 0 everywhere"
-    return f"{footer}  ·  {scale}" if footer else scale
+def _scale(spans: dict[str, heatmap.Span]) -> str:
+    if len(spans) == 1:
+        (span,) = spans.values()
+        return f"{span.words()}, of all maps"
+    if all(span.centred for span in spans.values()):
+        return ""
+    return "no sign: white is the smallest value S, not zero"

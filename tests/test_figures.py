@@ -104,7 +104,7 @@ def test_words_say_sign_class_scale():
 
 def test_maps_without_a_sign_get_the_sequential_colors():
     bar = draw((UNSIGNED,)).axes[-1]
-    assert [label.get_text() for label in bar.get_yticklabels()] == ["0.0", "0.5", "1.0"]
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["min S", "", "max S"]
     bar = draw((PANEL,)).axes[-1]
     assert [label.get_text() for label in bar.get_yticklabels()] == [
         "−1.0",

@@ -16,7 +16,7 @@ function toMap(packed, scale) {
   for (const one of values) { if (one < low) low = one; if (one > high) high = one; }
   // A constant map tells nothing about places, and is drawn as zero.
   const limit = low === high ? 0 : Math.max(Math.abs(low), Math.abs(high)) * scale;
-  return { values, scale, limit };
+  return { values, scale, limit, ends: [low, high] };
 }
 
 const meanMap = ([text, scale]) => toMap(bytes(text), scale);
@@ -57,11 +57,17 @@ function legend(indices, map = 'pair') {
     h('span', { class: 'sign' }, swatch('for'), 'for ', named('label', 'the label')), h('span', { class: 'sign' }, swatch('against'), second));
 }
 
-// Value between patch centres (bilinear) or of the patch, in units of `limit`.
-function sampler(map, limit, width, height) {
-  const factor = limit ? map.scale / limit : 0;
+// What is drawn of each patch, from -1 to 1: the value in units of `limit`; of a map with one sign its
+// place between the map's smallest and largest value, for a common offset would hide the rest.
+function shares(map, limit, words) {
+  const factor = limit && map.limit ? map.scale / limit : 0, [low, high] = map.ends;
+  const share = words.against ? (v) => v * factor : (v) => (map.limit ? (v - low) / (high - low) : 0);
   const keep = view.sign === 'for' ? (v) => (v > 0 ? v : 0) : view.sign === 'against' ? (v) => (v < 0 ? v : 0) : (v) => v;
-  const values = Float32Array.from(map.values, (v) => keep(v) * (map.limit ? factor : 0));
+  return Float32Array.from(map.values, (v) => keep(share(v)));
+}
+
+// The value between patch centres (bilinear) or of the patch.
+function sampler(values, width, height) {
   return (x, y) => {
     const column = ((x + 0.5) * COLUMNS) / width, row = ((y + 0.5) * ROWS) / height;
     if (!view.smooth) return values[Math.floor(row) * COLUMNS + Math.floor(column)];
@@ -73,9 +79,9 @@ function sampler(map, limit, width, height) {
   };
 }
 
-function paintMap(context, map, limit, width, height) {
+function paintMap(context, values, width, height) {
   const picture = context.createImageData(width, height);
-  const table = PALETTES[view.colours], value = sampler(map, limit, width, height);
+  const table = PALETTES[view.colours], value = sampler(values, width, height);
   for (let y = 0, at = 0; y < height; y++)
     for (let x = 0; x < width; x++, at += 4) {
       const place = 3 * (127 + Math.max(-127, Math.min(127, Math.round(127 * value(x, y)))));
@@ -87,17 +93,16 @@ function paintMap(context, map, limit, width, height) {
   context.putImageData(picture, 0, 0);
 }
 
-function paintMarks(context, map, limit, width, height) {
+function paintMarks(context, values, width, height) {
   const cell = width / COLUMNS;
   context.font = `600 ${Math.max(7, cell * 0.8)}px ui-monospace, monospace`;
   context.textAlign = 'center';
   context.textBaseline = 'middle';
-  map.values.forEach((v, i) => {
-    const share = limit && map.limit ? (v * map.scale) / limit : 0;
-    if (Math.abs(share) < 0.25 || (view.sign === 'for' && v < 0) || (view.sign === 'against' && v > 0)) return;
+  values.forEach((share, i) => {
+    if (Math.abs(share) < 0.25) return;
     const x = ((i % COLUMNS) + 0.5) * cell, y = (Math.floor(i / COLUMNS) + 0.5) * (height / ROWS);
     context.fillStyle = Math.abs(share) > 0.6 && view.opacity < 0.5 ? '#fff' : '#000';
-    context.fillText(v > 0 ? '+' : '−', x, y);
+    context.fillText(share > 0 ? '+' : '−', x, y);
   });
 }
 
@@ -136,13 +141,14 @@ function mapCanvas(map, { photo, size, limit, words, alone, rows }) {
     const decoded = await loadPhoto(photo);
     const context = canvas.getContext('2d');
     const scale = alone || view[rows ? 'rows' : 'scale'] === 'own' ? map.limit : limit();
-    paintMap(context, map, scale, width, height);
+    const values = shares(map, scale, words);
+    paintMap(context, values, width, height);
     if (decoded) {
       context.globalAlpha = view.opacity;
       context.drawImage(view.grey ? decoded.grey : decoded.image, 0, 0, width, height);
       context.globalAlpha = 1;
     }
-    if (view.marks) paintMarks(context, map, scale, width, height);
+    if (view.marks) paintMarks(context, values, width, height);
     canvas.dataset.drawn = '1';
   };
   redraws.push(draw);
@@ -175,7 +181,7 @@ function colourBar(map, { limit, words, alone }) {
     }
     context.putImageData(picture, 0, 0);
     canvas.dataset.drawn = '1';
-    const numbers = oneSided ? ['0', signed(scale, 2)] : [figure(-scale, 2), '0', signed(scale, 2)];
+    const numbers = oneSided ? map.ends.map((end) => figure(end * map.scale, 2)) : [figure(-scale, 2), '0', signed(scale, 2)];
     ticks.replaceChildren(...numbers.map((text) => h('span', {}, text)));
   };
   redraws.push(draw);
