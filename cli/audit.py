@@ -25,7 +25,7 @@ from .options import (
     warn,
     workers_option,
 )
-from .output import show
+from .output import path, show
 from .scenes import drawn, is_drawn
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def audit(
     findings, summary = find(ledger), summarize(ledger)
     report = write_results(ledger, summary, findings)
     show(overview(ledger, findings))
-    show(f"\nReport: {report}")
+    show(f"\nReport: {path(report)}")
     if _fails(findings, fail_on):
         ctx.exit(1)
 

@@ -117,7 +117,7 @@ def compare(
             options.warn(line)
         drawing: dict[str, Any] = {"palette": colors, "smooth": not patches}
         for path in _write(done, folder, formats, drawing):
-            output.show(f"  {path}")
+            output.show(f"  {output.path(path)}")
         if done.missing:
             count = f"{len(done.answers)} of {len(done.answers) + len(done.missing)}"
             raise Interrupted(

@@ -192,4 +192,4 @@ def _show(run: Run, results: Iterable[Explained]) -> None:
             options.warn(line)
         output.show(("\n" if number else "") + answer(run, one))
         for path in write(run, one):
-            output.show(f"  {path}")
+            output.show(f"  {output.path(path)}")

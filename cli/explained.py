@@ -76,7 +76,7 @@ def answer(run: Run, one: Explained) -> str:
         header = ("  rank", "output", "index", "wnid", "value")
     if not any(run.table.wnid(index) for index in shown):
         header, rows = header[:3] + header[4:], [row[:3] + row[4:] for row in rows]
-    lines = [str(one.photo.path), output.table(header, rows, left=3)]
+    lines = [output.path(one.photo.path), output.table(header, rows, left=3)]
     if one.guided:
         from jaxattr.cli import guided
 

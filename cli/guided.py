@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli import answers, explaining, options, targets
+from jaxattr.cli import answers, explaining, options, process, targets
 from jaxattr.cli.explained import panel, words
 from jaxattr.cli.records import Beside, Explained, Photo, Run
 
@@ -143,7 +143,8 @@ def lines(run: Run, one: Explained) -> Iterator[str]:
             f"{run.table.short(int(class_))} ({name})"
             for class_, name in zip(beside.against, beside.names, strict=True)
         ]
-        line = f"  {run.table.short(pair.target)} beside {', '.join(dict.fromkeys(named))}"
+        said = f"{run.table.short(pair.target)} beside {', '.join(dict.fromkeys(named))}"
+        line = f"  {process.one_line(said)}"
         if len(named) > 1:
             line += f": spread / mean = {float(beside.result.dependence):.2f}"
         yield line

@@ -262,7 +262,7 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 def warn(message: str) -> None:
     """Say on stderr what the user must know, quiet or not."""
-    note(f"Warning: {message}")
+    note(f"Warning: {process.one_line(message)}")
 
 
 def cache_folder() -> Path:

@@ -174,6 +174,11 @@ def show(text: str) -> None:
     click.echo(process.printable(text))
 
 
+def path(of: Path) -> str:
+    """A file's name on one line, whatever it holds."""
+    return process.one_line(str(of))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """Columns with aligned edges: the first `left` ones to the left, the rest to the right."""
     lines = [[process.one_line(cell) for cell in line] for line in (header, *rows)]

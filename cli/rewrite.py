@@ -147,8 +147,8 @@ def rewrite(
         progress.interrupted = True
     name = f"{output.slug(image.stem)}-as-{output.class_names(table)[new]}"
     written = rewritten.Written(loaded, table, task, progress, photo)
-    paths = [str(path) for path in written.write(folder, name, formats)]
-    output.show(f"{image}\n{written.report()}")
+    paths = [output.path(path) for path in written.write(folder, name, formats)]
+    output.show(f"{output.path(image)}\n{written.report()}")
     output.show("\n".join(f"  {path}" for path in paths))
     _end(written, table, task, progress, paths[0])
 

@@ -148,11 +148,11 @@ def transfer(
     asked = Asked(steps, every, direction, optimizer, learning_rate, parameters, method)
     run = partial(_run, loaded, array, [known.get(name, -1) for name in named], asked)
     seen = interruptible(lambda: run(picture=picture, table=table))
-    output.show(f"{image}\n{table_of(seen.film)}")
+    output.show(f"{output.path(image)}\n{table_of(seen.film)}")
     name = f"{output.slug(image.stem)}-{output.class_names(table)[seen.target]}-transfer"
     for path, data in files(folder / name, formats, seen, asked, loaded):
         output.write(path, data)
-        output.show(f"  {path}")
+        output.show(f"  {output.path(path)}")
 
 
 def _run(

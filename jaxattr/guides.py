@@ -116,10 +116,12 @@ def choose(
         turn = turns[bank.targets[place]] = turns.get(bank.targets[place], -1) + 1
         order.append((turn, len(order), int(place)))
     if len(order) < count:
+        asked = "1 guide" if count == 1 else f"{count} guides"
+        fewer = "ask for fewer or " if order else ""
         raise JaxattrError(
-            f"{count} guides asked for, but of {len(bank.targets)} images {len(order)} can guide "
-            "(recognised, and of a class that is far from the target's); ask for fewer or give "
-            "more images"
+            f"{asked} asked for, but of {len(bank.targets)} images {len(order) or 'none'} can "
+            "guide (recognised by the model, and of a class that is far from the target's); "
+            f"{fewer}give more images"
         )
     return np.array([place for _, _, place in sorted(order)[:count]], np.int64)
 

@@ -247,8 +247,12 @@ def test_guides_are_recognised_sure_and_of_many_classes():
     assert guides.choose(bank(*rows), allowed, 0, 3).tolist() == [1, 2, 0]
     assert guides.choose(bank(*rows), allowed, 0, 1).tolist() == [1]
     assert 4 in guides.choose(bank(*rows), allowed, 0, 4, confidence=0)
-    with pytest.raises(JaxattrError, match=r"4 guides asked for, but of 7 images 3 can guide"):
+    with pytest.raises(
+        JaxattrError, match=r"4 guides asked for, but of 7 images 3 can .* fewer or"
+    ):
         guides.choose(bank(*rows), allowed, 0, 4)
+    with pytest.raises(JaxattrError, match=r"1 guide asked for, .* none can .*; give more images"):
+        guides.choose(bank(*rows), np.zeros(6, bool), 0, 1)
 
 
 def test_the_typical_image_is_recognised_with_the_highest_probability():

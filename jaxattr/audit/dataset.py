@@ -110,8 +110,7 @@ def index(
     }
     absent = sorted(wanted.difference(chosen.values()))
     if absent:
-        named = _some([table.short(one) for one in absent])
-        raise DatasetError(f"{printable(folder)}: holds no image of {named}; ask for other classes")
+        raise DatasetError(f"{printable(folder)}: {_absence(rows, kept, table, absent)}")
     everything = _matched(rows, table)
     sizes = Counter(everything[name] for name in rows.names.values() if name in everything)
     if limit is not None:
@@ -131,6 +130,14 @@ def index(
         examples=rows.examples,
         notes=(*rows.notes, *found.notes),
     )
+
+
+def _absence(rows: _Rows, kept: _Rows, table: LabelTable, absent: list[int]) -> str:
+    """Why there is no image of classes that were asked for."""
+    named = _some([table.short(one) for one in absent])
+    if set(absent) & set(_matched(rows, table).values()) and kept is not rows:
+        return f"no image of {named} is left by exclude; exclude less, or ask for other classes"
+    return f"holds no image of {named}; ask for other classes"
 
 
 def class_names(

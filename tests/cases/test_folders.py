@@ -200,6 +200,10 @@ def test_exclude_leaves_out_what_is_no_class(tmp_path):
         index(tmp_path, LABELS, exclude=["nothing"])
     with pytest.raises(DatasetError, match="all 6 images are excluded"):
         index(tmp_path, LABELS, exclude=["*"])
+    with pytest.raises(DatasetError, match="no image of 'dog' is left by exclude"):
+        index(tmp_path, LABELS, exclude=["unknown", "dog"], classes=["dog"])
+    with pytest.raises(DatasetError, match="holds no image of 'fish'"):
+        index(tmp_path, LABELS, exclude=["unknown"], classes=["fish"])
 
 
 def test_sizes_are_those_of_the_whole_folder(tmp_path):

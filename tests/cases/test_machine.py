@@ -7,9 +7,12 @@ import errno
 import signal
 import sys
 import types
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 from jaxattr.cli import main as cli
 from jaxattr.cli import options, output, process
@@ -63,6 +66,17 @@ def test_a_terminal_obeys_no_name():
     shown = process.printable(text)
     assert shown == "a\tb\n猫 é \u200d \\x1b[2J\\r\\x07\\x9b \\u202e \\u2028 \\udcff"
     assert process.one_line("a\tb\n\r") == "a\\tb\\n\\r"
+
+
+def test_a_files_name_takes_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 96), "red").save("a\nb\x1b.png")
+    Path("c\nd.png").touch()
+    done = CliRunner().invoke(cli.main, ["explain", "a\nb\x1b.png", "c\nd.png", "-f", "json", "-q"])
+    assert done.exit_code == 2
+    assert done.stdout.splitlines()[0] == "a\\nb\\x1b.png"
+    assert done.stderr.startswith("Error: 'c\\nd.png': is empty")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_class_name_takes_one_cell_of_a_table(capsys):
