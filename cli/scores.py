@@ -26,6 +26,12 @@ HEADS = {
     "iou_best": "IoU, best",
     "iou_zero": "IoU, zero",
     "part_hit": "all pairs",
+    "csdc": "CSDC",
+    "pc": "PC",
+    "dc": "DC",
+    "distractibility": "D",
+    "sd": "SD",
+    "ts": "TS",
 }
 """Column heads; all but the likeness, a correlation, are in percent."""
 

@@ -52,6 +52,11 @@ class _Trial(NamedTuple):
     group: str
 
 
+def scene_of_one(number: int, seed: int, size: int) -> scenes.Scene:
+    """One held-out scene of one object, its class by lot."""
+    return scenes.draw((HELD_OUT + seed, 1, number), 1, size=size)
+
+
 def scene_of_two(number: int, seed: int, size: int) -> scenes.Scene:
     """One held-out scene of two objects whose classes are no twins."""
     key = HELD_OUT + seed, 2, number
@@ -86,7 +91,7 @@ def one_object(count: int, seed: int, size: int, grid: tuple[int, int]) -> Trial
     """Scenes of one object, against the strongest rival."""
     trials = []
     for i in range(count):
-        scene = scenes.draw((HELD_OUT + seed, 1, i), 1, size=size)
+        scene = scene_of_one(i, seed, size)
         (mask,) = scene.objects
         nothing = np.zeros_like(mask)
         label = scenes.CLASSES.index(scene.classes[0])
