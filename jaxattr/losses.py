@@ -105,34 +105,44 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def _target_logit(class_: Any, logits: Logits) -> Array:
+def _logit(logits: Logits, class_: Any) -> Array:
+    """The logit of one class; several of them in a loss are for `vmap` alone."""
+    if np.ndim(class_):
+        raise LabelError(
+            f"class index is an array of shape {np.shape(class_)}, and a loss is of one class; "
+            f"`jax.vmap` over the loss gives a map for each."
+        )
     return pick(logits, class_)
 
 
+def _target_logit(class_: Any, logits: Logits) -> Array:
+    return _logit(logits, class_)
+
+
 def _difference(first: Any, second: Any, logits: Logits) -> Array:
-    return pick(logits, first) - pick(logits, second)
+    return _logit(logits, first) - _logit(logits, second)
 
 
 def _relative_difference(first: Any, second: Any, logits: Logits) -> Array:
-    return (pick(logits, first) - pick(logits, second)) / pick(logits, first)
+    return (_logit(logits, first) - _logit(logits, second)) / _logit(logits, first)
 
 
 def _ratio(first: Any, second: Any, logits: Logits) -> Array:
-    return pick(logits, first) / pick(logits, second)
+    return _logit(logits, first) / _logit(logits, second)
 
 
 def _against_rest(class_: Any, logits: Logits) -> Array:
     _several(logits, "against_rest", "target_logit")
-    return (pick(logits, class_) * logits.shape[0] - logits.sum()) / (logits.shape[0] - 1)
+    return (_logit(logits, class_) * logits.shape[0] - logits.sum()) / (logits.shape[0] - 1)
 
 
 def _log_probability(class_: Any, logits: Logits) -> Array:
     _several(logits, "log_probability", "log_sigmoid")
-    return pick(jax.nn.log_softmax(logits), class_)
+    return _logit(jax.nn.log_softmax(logits), class_)
 
 
 def _log_sigmoid(class_: Any, logits: Logits) -> Array:
-    return jax.nn.log_sigmoid(pick(logits, class_))
+    return jax.nn.log_sigmoid(_logit(logits, class_))
 
 
 def _weighted(weights: Any, logits: Logits) -> Array:

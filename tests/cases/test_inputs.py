@@ -86,6 +86,15 @@ def test_what_is_no_class_index(given) -> None:
             build(given)
 
 
+def test_several_classes_in_one_loss_are_for_vmap() -> None:
+    logits, classes = jnp.arange(5.0), jnp.arange(3)
+    for loss in (losses.target_logit(classes), losses.difference(0, classes)):
+        with pytest.raises(jaxattr.JaxattrError, match=r"array of shape \(3,\), .* `jax.vmap`"):
+            loss(logits)
+        found = jax.vmap(lambda one: one(logits))(losses.target_logit(classes))
+        np.testing.assert_array_equal(found, classes)
+
+
 def test_weights_of_another_length() -> None:
     for count in (4, 6, 1):
         with pytest.raises(jaxattr.JaxattrError, match="weighted"):
