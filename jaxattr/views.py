@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -79,12 +80,24 @@ def averaged(function: Callable[..., Map], views: Sequence[View]) -> Callable[..
         if not shown.min() > 0:
             raise JaxattrError("a patch is shown by no view; add View(), the image as it is.")
         images = jnp.stack([seen(image, view) for view in views])
-        maps = over_images(lambda one: function(model, one, loss, **options), images)
+        maps = _each(lambda one: function(model, one, loss, **options), images)
         rows, columns = (jnp.asarray(shares, maps.dtype) for shares in (rows, columns))
         total = jnp.einsum("vik,vkl,vjl->ij", rows, maps, columns, precision=lax.Precision.HIGHEST)
         return total * jnp.asarray(1 / shown, maps.dtype)
 
     return over_views
+
+
+def _each(function: Callable[[Array], Map], images: Array) -> Array:
+    """As `over_images`, also where a method that computes in float64 is batched from outside.
+
+    A `vmap` over losses batches the finished loop over views once more, and outside of the method's
+    own float64 JAX would halve the types in it. So it is traced first, as it is, and only then put
+    into a loop, with float64 allowed.
+    """
+    traced, closed_over = jax.closure_convert(function, images[0])
+    with jax.enable_x64(True):
+        return over_images(lambda one: traced(one, *closed_over), images)
 
 
 def seen(image: Array, view: View) -> Array:

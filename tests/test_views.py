@@ -83,6 +83,19 @@ def test_the_mirrored_image_has_the_mirrored_map(tiny_model, tiny_images) -> Non
     assert np.abs(one - plain).max() > 1e-2 * np.abs(plain).max()
 
 
+def test_many_losses_of_a_method_in_float64_are_those_one_by_one(tiny_model, tiny_images) -> None:
+    """The loop over views is batched once more, where JAX's own types are 32 bits wide."""
+    method = averaged(METHODS["res_lrp"].function, chosen(tiny_model.config, 2))
+    losses_ = losses.target_logit(jnp.arange(2))
+    run = jax.jit(jax.vmap(method, in_axes=(None, None, 0)), compiler_options=QUICK)
+    together = run(tiny_model, tiny_images[0], losses_)
+    assert together.dtype == jnp.float32
+    alone = jax.jit(method, compiler_options=QUICK)
+    for target, found in enumerate(together):
+        wanted = alone(tiny_model, tiny_images[0], losses.target_logit(target))
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_one_view_is_the_method(tiny_model, tiny_images) -> None:
     method = METHODS["rollout"].function
     found = averaged(method, chosen(tiny_model.config, 1))(tiny_model, tiny_images[0], LOSS)
