@@ -105,8 +105,11 @@ scenes; all figures here are from `python docs/methods_relevance.py`).
 `res_lrp` mends the second at its root: of a skip connection and a branch of opposite signs the
 larger takes `1 + gamma` times its share, so that no sum hands on more than `1 + 2 / gamma` times
 what it got. `relevance.cancellation` tells by how much each sum of a network does, in the values
-and in the relevance. Its formula is the published one and the tests hold it against relevance
-divided by hand in float64; the authors' code could not be run.
+and in the relevance: of the embedded model's 12 sums `attn_lrp` multiplies the magnitude of
+relevance by 1.10 to 1.89 each and by 14 together, `res_lrp` by 1.03 to 1.26 and 2.3 (medians).
+Its formula is the published one and the tests hold it against relevance divided by hand in float64;
+the authors' code could not be run. `fullgrad_plus` has no quotient but that of the activation, and
+is computed in the model's precision: 7e-7 of the largest entry from float64 on 30 scenes.
 
 All of it is in the authors' code, which `lrp` equals, so it stays. `lrp(rules="ours")` is conserved
 in the blocks, keeps 0.88 at the pixels, and is not steady either: 3.2 (2.9). In

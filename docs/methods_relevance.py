@@ -43,6 +43,31 @@ def main() -> None:
         print(f"  {np.median(sums):.2f}, at most {sums.max():.3g}; under noise", end=" ")
         print(f"{changes.mean():.2f}, median {np.median(changes):.2f}", flush=True)
 
+    cancelled(model, arrays, asked.label)
+
+
+def cancelled(model, arrays, labels) -> None:
+    """Print what cancels at the residual sums, in values and relevance, by block and sum."""
+    activation = model.config.activation
+    sets = {
+        "attn_lrp": relevance.attn_lrp(activation),
+        "res_lrp": relevance.res_lrp(activation, 1.0),
+    }
+    for name, rules in sets.items():
+
+        def shares(model, image, loss, rules=rules):
+            return jnp.stack(relevance.cancellation(model, image, loss, rules))
+
+        @jax.jit
+        def run(model, image, label, shares=shares):
+            return in_float64(shares, model, image, losses.target_logit(label))
+
+        found = np.stack([run(model, *one) for one in zip(arrays, labels, strict=True)])
+        of_values, of_relevance = np.round(np.median(found, axis=0), 2)
+        whole = np.median(found[:, 1].prod(axis=(1, 2)))
+        print(f"{name}: values {of_values.ravel()}, relevance {of_relevance.ravel()},")
+        print(f"  all sums together {whole:.3g}", flush=True)
+
 
 def variants(activation: str) -> dict[str, Rules]:
     """The published sets, and `orig` with one rule exchanged."""
