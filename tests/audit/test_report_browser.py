@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 from ledgers import make_ledger, make_rows
@@ -13,13 +11,7 @@ from jaxattr.audit.report import render
 from jaxattr.audit.summary import summarize
 from jaxattr.heatmap import palette_table
 
-pytest.importorskip("playwright", reason="playwright is not installed (extra `browser`)")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-]
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+pytestmark = pytest.mark.browser
 LABELS = ("kite", "bald eagle", "zebra", "tusker", "snail", "conch" + HOSTILE)
 # A canvas is drawn if it is marked so and holds more than one colour.
 DRAWN = """() => [...document.querySelectorAll('canvas')].map((canvas) => {
@@ -110,16 +102,6 @@ def hostile(tmp_path_factory):
     path = folder / "report.html"
     path.write_text(render(ledger, summary, findings), encoding="utf-8")
     return path, pair
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield running
-        running.close()
 
 
 @pytest.fixture
