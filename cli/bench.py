@@ -9,6 +9,7 @@ import click
 
 from jaxattr.cli import options, output, scores
 from jaxattr.cli.bench_audit import audit
+from jaxattr.cli.bench_boxes import boxes
 from jaxattr.cli.bench_funnybirds import funnybirds
 from jaxattr.cli.bench_methods import methods as bench_methods
 from jaxattr.cli.bench_perturbation import perturbation
@@ -103,6 +104,7 @@ def explanations(
 
 
 bench.add_command(audit)
+bench.add_command(boxes)
 bench.add_command(funnybirds)
 bench.add_command(bench_methods)
 bench.add_command(perturbation)

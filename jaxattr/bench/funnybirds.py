@@ -20,10 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Bool, Float
 
 from jaxattr import images, metrics, scenes
@@ -33,16 +30,13 @@ from jaxattr.bench.explanations import Score
 from jaxattr.bench.maps import LOSSES
 from jaxattr.bench.trials import Trials
 from jaxattr.errors import JaxattrError
-from jaxattr.gradients import over_images
 from jaxattr.methods import CHEAP, METHODS
 from jaxattr.metrics import funnybirds as protocols
 from jaxattr.types import Model
-from jaxattr.vit import predict
 
 NAME = "funnybirds-v1"
 MEASURES = ("csdc", "pc", "dc", "distractibility", "sd", "ts", "threshold")
 """In the order of the published tables, and the threshold that was chosen for the first four."""
-_CHUNK = 32
 
 Maps = Float[np.ndarray, "trial row column"]
 
@@ -249,19 +243,7 @@ def _joined(*several: Trials) -> Trials:
 
 
 def _logits(model: Model, pictures: Sequence[np.ndarray]) -> Float[np.ndarray, "image class"]:
-    """Of `scenes.CLASSES`, in chunks of one compiled shape."""
+    """Of `scenes.CLASSES`."""
     outputs = explaining.check(model)[1]
-    found = []
-    for start in range(0, len(pictures), _CHUNK):
-        some = pictures[start : start + _CHUNK]
-        some = [*some, *[some[-1]] * (_CHUNK - len(some))]
-        given = np.stack([images.normalize(one, model.preprocessing) for one in some])
-        found.append(np.asarray(_classify(model, given.astype(model.config.dtype))))
-    return np.concatenate(found)[: len(pictures), outputs].astype(np.float64)
-
-
-@jax.jit
-def _classify(
-    model: Model, pictures: Float[Array, "image height width channel"]
-) -> Float[Array, "image class"]:
-    return over_images(lambda one: predict(model, one), jnp.asarray(pictures), chunk_size=8)
+    given = np.stack([images.normalize(one, model.preprocessing) for one in pictures])
+    return explaining.classify(model, given)[:, outputs].astype(np.float64)

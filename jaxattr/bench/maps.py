@@ -21,6 +21,7 @@ from jaxattr.gradients import over_images
 from jaxattr.labels import LabelTable
 from jaxattr.methods import METHODS
 from jaxattr.types import Image, Model
+from jaxattr.vit import predict
 
 LOSSES = "logit", "difference"
 CHUNK = 16
@@ -64,6 +65,21 @@ def explain(model: Model, trials: Trials, methods: tuple[str, ...]) -> Explained
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
     label = outputs[trials.label]
     rival = np.where(trials.rival < 0, -1, outputs[trials.rival]).astype(np.int32)
+    found = explain_images(model, arrays, label, rival, methods)
+    return found._replace(logits=found.logits[:, outputs])
+
+
+def explain_images(
+    model: Model,
+    arrays: Float[np.ndarray, "trial height width channel"],
+    label: Int32[np.ndarray, " trial"],
+    rival: Int32[np.ndarray, " trial"],
+    methods: tuple[str, ...],
+) -> Explained:
+    """The same for normalised images and the model's own classes; a rival below 0: the strongest.
+
+    Logits are those of all the model's classes.
+    """
     count = len(label)
     found, logits = {name: [] for name in methods}, []
     for start in range(0, count, CHUNK):
@@ -75,7 +91,18 @@ def explain(model: Model, trials: Trials, methods: tuple[str, ...]) -> Explained
         for name in methods:
             found[name].append(np.asarray(maps[name]))
     joined = {name: np.concatenate(chunks)[:count] for name, chunks in found.items()}
-    return Explained(joined, np.concatenate(logits)[:count, outputs])
+    return Explained(joined, np.concatenate(logits)[:count])
+
+
+def classify(
+    model: Model, arrays: Float[np.ndarray, "image height width channel"]
+) -> Float[np.ndarray, "image class"]:
+    """Logits of normalised images, in chunks of one compiled shape."""
+    found = []
+    for start in range(0, len(arrays), CHUNK):
+        chosen = np.minimum(np.arange(start, start + CHUNK), len(arrays) - 1)
+        found.append(np.asarray(_classify(model, arrays[chosen].astype(model.config.dtype))))
+    return np.concatenate(found)[: len(arrays)]
 
 
 def random_maps(trials: Trials, seed: int) -> Float[np.ndarray, "trial loss row column"]:
@@ -91,6 +118,13 @@ def centred_blob(trials: Trials) -> Float[np.ndarray, "trial loss row column"]:
     y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5 for n in (rows, columns))
     blob = np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * 0.25**2)).astype(np.float32)
     return np.broadcast_to(blob, (len(trials.label), len(LOSSES), rows, columns))
+
+
+@jax.jit
+def _classify(
+    model: Model, pictures: Float[Array, "image height width channel"]
+) -> Float[Array, "image class"]:
+    return over_images(lambda one: predict(model, one), pictures, chunk_size=CHUNK)
 
 
 @partial(jax.jit, static_argnames="methods")

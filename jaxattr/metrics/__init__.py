@@ -19,6 +19,7 @@ from jaxattr.metrics.grid_pointing import grid_pointing as grid_pointing
 from jaxattr.metrics.grid_pointing import mosaic as mosaic
 from jaxattr.metrics.infidelity import infidelity as infidelity
 from jaxattr.metrics.insertion import insertion as insertion
+from jaxattr.metrics.inside_above import inside_above as inside_above
 from jaxattr.metrics.likeness import likeness as likeness
 from jaxattr.metrics.localisation import attribution_localisation as attribution_localisation
 from jaxattr.metrics.localisation import bounding_boxes as bounding_boxes

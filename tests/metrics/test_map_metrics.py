@@ -141,6 +141,22 @@ def test_mosaics_of_nine_where_three_does_not_divide_the_sides():
     np.testing.assert_allclose(metrics.grid_pointing(flat, np.arange(9), 3), 1 / 9)
 
 
+def test_inside_above_is_of_means():
+    map_, region = np.array([[5.0, 1.0, 1.0]]), np.array([[0.5, 0.0, 1.0]])
+    # 7/3 inside, 7/3 outside: 2.5 + 1 over 1.5, 2.5 + 1 over 1.5.
+    assert metrics.inside_above(map_, region) == 0
+    more = np.array([[5.0, 1.0, 2.0]])
+    assert metrics.inside_above(more, region) == metrics.inside_above(more - 100, region) == 1
+    for undefined in (0 * region, 1 + 0 * region):
+        assert np.isnan(metrics.inside_above(map_, undefined))
+    assert np.isnan(metrics.inside_above(0 * map_, region))
+    masks = RNG.random((4, 6, 10)) < 0.4
+    large = heatmap.upsample(MAPS, (6, 10), smooth=False)
+    expected = [one[m].mean() > one[~m].mean() for one, m in zip(large, masks, strict=True)]
+    found = metrics.inside_above(MAPS, metrics.pool(masks, (3, 5)))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_localisation_and_energy_count_pixels():
     masks = RNG.random((4, 6, 10)) < 0.15
     masks[3] = False
