@@ -234,7 +234,8 @@ def _write_seen(path: Path, seen: dict[str, Marks]) -> None:
     names = ("size", "modified", "changed")
     columns = {name: [one[at] for one in seen.values()] for at, name in enumerate(names)}
     with replacing(path) as temporary:
-        pq.write_table(pa.table({"file": list(seen), **columns}), temporary)
+        table = pa.table({"file": list(seen), **columns})
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def _read_seen(path: Path) -> dict[str, Marks]:

@@ -28,7 +28,8 @@ def test_a_shard_is_the_file_that_lists_would_give(tmp_path):
     table = pa.Table.from_pylist(rows, schema=wanted)
     assert pq.read_table(ledger.shard(0)).equals(table)
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", use_dictionary=False)
+    options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(table, file, **options)
     assert ledger.shard(0).read_bytes() == file.getvalue()
 
 

