@@ -19,7 +19,7 @@ from jaxattr.methods.ca_lig import _token_attributions
 from jaxattr.methods.caap import caap
 from jaxattr.methods.fullgrad_plus import fullgrad_plus
 from jaxattr.types import Taps
-from jaxattr.vit import forward
+from jaxattr.vit import forward, initialize
 
 
 def test_bi_cam_without_a_temperature_is_attention_times_gradient(tiny_model, tiny_images) -> None:
@@ -93,6 +93,20 @@ def test_fullgrad_plus_is_what_each_token_carries(tiny_model, tiny_images) -> No
     np.testing.assert_allclose(total, numpy_vit.logits(w, x)[1])
     wanted = (np.sum(tokens, axis=0) + wanted)[1:]
     np.testing.assert_allclose(found.reshape(-1), wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+def test_fullgrad_plus_of_one_block_is_complete(tiny_config) -> None:
+    """In a model of the patches' mean, without prefix tokens, only the head's bias is left out."""
+    config = replace(tiny_config, layers=1, class_token=False, pooling="mean")
+    model = numpy_vit.with_biases(initialize(config, jax.random.key(0)))
+    image = jax.random.normal(jax.random.key(1), (8, 12, 3))
+
+    def run(model, image):
+        return fullgrad_plus(model, image, losses.target_logit(1)), model.forward(image)[0][1]
+
+    found, logit = jax.jit(run, compiler_options=QUICK)(model, image)
+    wanted = logit - model.parameters["head"]["bias"][1]
+    np.testing.assert_allclose(found.sum(), wanted, rtol=1e-4)
 
 
 def _centred(x):
