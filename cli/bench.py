@@ -63,8 +63,9 @@ def explanations(
 
     The scenes are held out from training: two objects of classes that are no twins, each explained
     against the other; one object against its strongest rival; one object against its twin, from
-    which it differs in one part. Loss: the target's logit, or its difference to the rival's. Rows
-    for the same methods on random weights, a random map and a centred blob show what chance gives.
+    which it differs in one part. Loss: the target's logit, its difference to the rival's, or its
+    log-odds against all others. Rows for the same methods on random weights, a random map and a
+    centred blob show what chance gives.
 
     Percent, but for the likeness of the maps for two classes in one image, a correlation; in
     brackets 95 % bootstrap intervals; a dash where a measure needs a sign that the method lacks.

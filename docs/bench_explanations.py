@@ -123,8 +123,8 @@ def variants(model, arrays, label, rival):
 def summed(model, image, loss):
     """`Σ_l E_h(∇A_l ⊙ A_l)`, the class token's row: no products of signs."""
 
-    def fold(row, attention, gradient):
-        return row + (gradient * attention)[:, 0].mean(axis=0)
+    def fold(row, layer):
+        return row + (layer.gradient * layer.attention)[:, 0].mean(axis=0)
 
     start = jnp.zeros_like(readout(model.config))
     return to_map(model.config, walk_back(model, image, loss, fold, start).state)

@@ -29,6 +29,18 @@ class AttentionGradients(NamedTuple):
     gradient: Float[Array, "layer head token token"]
 
 
+class Layer(NamedTuple):
+    """What a streamed backward pass sees of one block; what `fold` does not read costs nothing."""
+
+    attention: Float[Array, "head query token"]
+    """In the last block `query` counts only the tokens that the head reads."""
+    gradient: Float[Array, "head query token"]
+    """The total derivative of the loss with respect to each entry of the attention."""
+    hidden: Float[Array, "token hidden"]
+    """The tokens that the block was given."""
+    hidden_gradient: Float[Array, "token hidden"]
+
+
 class Walk(NamedTuple):
     """The result of a streamed backward pass."""
 
@@ -79,17 +91,17 @@ def walk_back(
     model: Model,
     image: Image,
     loss: Loss,
-    fold: Callable[[Any, Array, Array], Any],
+    fold: Callable[[Any, Layer], Any],
     state: Any,
     *,
     start_layer: int = 0,
+    rules: Rules = Rules(),  # noqa: B008  (immutable)
 ) -> Walk:
     """Fold over the layers from the last to `start_layer`, as their gradients appear.
 
-    `fold(state, attention, gradient) -> state` sees one layer's `[head, query, token]` attention
-    and its total derivative, which are then dropped: memory does not grow with the gradients of
-    all layers. In the last block `query` counts only the tokens that the head reads; all other
-    rows of its gradient are zero.
+    `fold(state, layer) -> state` sees one layer's attention, tokens and total derivatives, which
+    are then dropped: memory does not grow with the gradients of all layers. With the rules of
+    `jaxattr.relevance` the derivatives are taken under these.
 
     Raises:
         ImageError: as `forward`.
@@ -98,24 +110,25 @@ def walk_back(
     c = model.config
     check_image(model, image)
     check_start_layer(c, start_layer)
-    x = apply(model, ViT.embed, image)
-    backward, attentions = [], []
+    x = apply(model, ViT.embed, image, rules=rules)
+    backward, seen = [], []
     for layer in range(c.layers):
         if layer < start_layer:
-            x, _ = apply_block(model, layer, x)
+            x, _ = apply_block(model, layer, x, rules=rules)
             continue
         queries = read_queries(c, layer)
-        block = partial(_block, model, layer, queries)
+        block = partial(_block, model, layer, queries, rules)
         zeros = jnp.zeros((c.heads, queries, c.tokens), c.dtype)
+        before = x
         x, block_vjp, attention = jax.vjp(block, x, zeros, has_aux=True)
         backward.append(block_vjp)
-        attentions.append(attention)
-    features = apply(model, ViT.features, x)
-    logits, head_vjp = jax.vjp(partial(_classify, model), x)
+        seen.append((attention, before))
+    logits, head_vjp, features = jax.vjp(partial(_classify, model, rules), x, has_aux=True)
     (cotangent,) = head_vjp(jax.grad(loss)(logits))
     while backward:
         cotangent, gradient = backward.pop()(cotangent)
-        state = fold(state, attentions.pop(), gradient)
+        attention, hidden = seen.pop()
+        state = fold(state, Layer(attention, gradient, hidden, cotangent))
     return Walk(logits, features, state)
 
 
@@ -126,19 +139,21 @@ def rollout_row(
     correct: Callable[[Array], Array],
     *,
     start_layer: int = 0,
+    rules: Rules = Rules(),  # noqa: B008
 ) -> Walk:
     """The head's row of `Π_l (I + E_h(f(∇A_l) ⊙ A_l))`, streamed (paper, Eq. 2-6).
 
     `state` of the result is the row, `[token]`: contributions of all tokens, prefix included.
     """
 
-    def fold(row: Array, attention: Array, gradient: Array) -> Array:
-        heads, queries, tokens = attention.shape
-        weighted = (correct(gradient) * attention).reshape(heads * queries, tokens)
+    def fold(row: Array, layer: Layer) -> Array:
+        heads, queries, tokens = layer.attention.shape
+        weighted = (correct(layer.gradient) * layer.attention).reshape(heads * queries, tokens)
         # The mean over heads and the row product in one matrix-vector product.
         return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
 
-    return walk_back(model, image, loss, fold, readout(model.config), start_layer=start_layer)
+    start = readout(model.config)
+    return walk_back(model, image, loss, fold, start, start_layer=start_layer, rules=rules)
 
 
 def readout(config: ViTConfig) -> Float[Array, "token"]:
@@ -203,10 +218,14 @@ def check_start_layer(config: ViTConfig, start_layer: int) -> None:
         )
 
 
-def _block(model: Model, layer: int, queries: int, x: Array, added: Array) -> tuple[Array, Array]:
-    x, taps = apply_block(model, layer, x, Taps(attention=added), queries=queries)
+def _block(
+    model: Model, layer: int, queries: int, rules: Rules, x: Array, added: Array
+) -> tuple[Array, Array]:
+    taps = Taps(attention=added)
+    x, taps = apply_block(model, layer, x, taps, queries=queries, rules=rules)
     return x, taps.attention
 
 
-def _classify(model: Model, x: Array) -> Array:
-    return apply(model, ViT.classify, apply(model, ViT.features, x))
+def _classify(model: Model, rules: Rules, x: Array) -> tuple[Array, Array]:
+    features = apply(model, ViT.features, x, rules=rules)
+    return apply(model, ViT.classify, features, rules=rules), features

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
+from jaxattr import losses
 from jaxattr.errors import JaxattrError, LabelError
-from jaxattr.types import Model, ViTConfig
+from jaxattr.types import Loss, Model, ViTConfig
 
 Logits = Float[Array, "*batch class"] | Float[np.ndarray, "*batch class"]
 
@@ -49,6 +50,23 @@ def probabilities(config: ViTConfig, logits: Logits) -> Any:
     if isinstance(logits, np.ndarray):
         return special.softmax(logits, axis=-1) if function == "softmax" else special.expit(logits)
     return jax.nn.softmax(logits) if function == "softmax" else jax.nn.sigmoid(logits)
+
+
+def log_odds(config: ViTConfig, class_: Any) -> Loss:
+    """The loss whose value is the log-odds of one output, `log p / (1 - p)`, by the head's link.
+
+    `losses.log_odds` of a softmax head; of a sigmoid head the logit, which is just that.
+
+    Raises:
+        JaxattrError: the head is a regression, whose outputs are values.
+    """
+    function = link(config)
+    if function is None:
+        raise JaxattrError(
+            "this model's head is a regression: its outputs are values, which have no odds; use "
+            "the logit."
+        )
+    return losses.log_odds(class_) if function == "softmax" else losses.target_logit(class_)
 
 
 def classifier(model: Model, task: str) -> Model:

@@ -145,6 +145,14 @@ def _log_sigmoid(class_: Any, logits: Logits) -> Array:
     return jax.nn.log_sigmoid(_logit(logits, class_))
 
 
+def _log_odds(class_: Any, logits: Logits) -> Array:
+    logit = pick(logits, class_)
+    if logits.shape[-1] == 1:
+        return logit
+    own = jnp.arange(logits.shape[-1], dtype=jnp.int32) == class_index(class_)
+    return logit - jax.nn.logsumexp(jnp.where(own, -jnp.inf, logits))
+
+
 def _weighted(weights: Any, logits: Logits) -> Array:
     if weights.shape != logits.shape:
         raise LabelError(
@@ -169,6 +177,7 @@ _OF_CLASSES = (
     _against_rest,
     _log_probability,
     _log_sigmoid,
+    _log_odds,
 )
 
 
@@ -201,6 +210,17 @@ def ratio(first: Any, second: Any) -> Loss:
 def against_rest(class_: Any) -> Loss:
     """One logit minus the mean of all others: `l_c - mean_{j != c} l_j`."""
     return Partial(_against_rest, class_index(class_))
+
+
+def log_odds(class_: Any) -> Loss:
+    """The log-odds of one class against all others: `l_c - log sum_{j != c} exp l_j`.
+
+    Of a softmax head this is `log p / (1 - p)`: the class against each other one, weighted by how
+    much it competes. With two classes it is their `difference`; with one logit, the logit. Outputs
+    of a multi-label head are log-odds already: use `target_logit`, or `heads.log_odds`, which knows
+    the head. Stable for logits of any size.
+    """
+    return Partial(_log_odds, class_index(class_))
 
 
 def log_probability(class_: Any) -> Loss:

@@ -20,7 +20,8 @@ def _sum(x: Array) -> Array:
     return jnp.dot(x, ones, precision=lax.Precision.HIGHEST)[..., None]
 
 
-def _mean(x: Array) -> Array:
+def mean(x: Array) -> Array:
+    """The mean over the last axis, which is kept."""
     return _sum(x) * (1 / x.shape[-1])
 
 
@@ -57,8 +58,8 @@ def normalize(x: Array, epsilon: float) -> Array:
 
 def _statistics(epsilon: float, x: Array) -> tuple[Array, Array]:
     wide = at_least_float32(x)
-    centred = wide - _mean(wide)
-    inverse = lax.rsqrt(_mean(centred * centred) + epsilon)
+    centred = wide - mean(wide)
+    inverse = lax.rsqrt(mean(centred * centred) + epsilon)
     return centred * inverse, inverse
 
 
@@ -74,7 +75,7 @@ def _normalize_backward(
     del epsilon
     normalized, inverse, like = residuals
     g = cotangent.astype(normalized.dtype)
-    g = inverse * (g - _mean(g) - normalized * _mean(g * normalized))
+    g = inverse * (g - mean(g) - normalized * mean(g * normalized))
     return (g.astype(like.dtype),)
 
 
@@ -84,7 +85,8 @@ _normalize = jax.custom_vjp(
 _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
-def _normal_distribution(x: Array) -> Array:
+def normal_distribution(x: Array) -> Array:
+    """Φ, the standard normal distribution function: GELU's secant `gelu(x) / x`."""
     # lax.erf, not jax.nn.gelu, which goes through erfc and is slower.
     return (1 + lax.erf(x * sqrt(0.5))) * 0.5
 
@@ -92,7 +94,7 @@ def _normal_distribution(x: Array) -> Array:
 @jax.custom_vjp
 def gelu(x: Array) -> Array:
     """The exact GELU, `x Φ(x)` with Φ the standard normal distribution function."""
-    return x * _normal_distribution(x)
+    return x * normal_distribution(x)
 
 
 def _gelu_forward(x: Array) -> tuple[Array, Array]:
@@ -101,7 +103,7 @@ def _gelu_forward(x: Array) -> tuple[Array, Array]:
 
 def _gelu_backward(x: Array, cotangent: Array) -> tuple[Array]:
     density = jnp.exp(x * x * -0.5) * (1 / sqrt(2 * pi))
-    return (cotangent * (_normal_distribution(x) + x * density),)
+    return (cotangent * (normal_distribution(x) + x * density),)
 
 
 gelu.defvjp(_gelu_forward, _gelu_backward)
@@ -123,6 +125,15 @@ ACTIVATIONS = {
     "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
 }
+
+
+SECANTS = {
+    "gelu": normal_distribution,
+    "gelu_tanh": lambda x: (1 + jnp.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) * 0.5,
+    "quick_gelu": lambda x: jax.nn.sigmoid(x * 1.702),
+    "relu": lambda x: (x > 0).astype(x.dtype),
+}
+"""`f(x) / x` of each activation, without the division."""
 
 
 def affine(normalized: Array, scale: Array, bias: Array) -> Array:

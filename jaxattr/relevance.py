@@ -52,6 +52,25 @@ def chefer(activation: str, variant: Variant) -> Rules:
 
 
 @cache
+def conservative(activation: str) -> Rules:
+    """Conservative propagation: attention and LayerNorm's deviation are constants, secants else.
+
+    Under these rules every block is linear at the point where it is, so that a value times its
+    derivative is its relevance, and that of a layer's tokens sums to a linear loss but for biases.
+    Nothing flows back into queries and keys; the derivative by the attention itself is that of
+    `attention ⊙ value`. Well conditioned: no quotient of two small numbers. Of Ali et al. 2022 for
+    LayerNorm and attention, of Achtibat et al. 2024 for the activation; Mehri et al. 2025
+    (LibraGrad) use the same three for gradient methods.
+    """
+    secant = nonlinear.SECANTS[activation]
+    return Rules(
+        softmax=lambda scores: lax.stop_gradient(nonlinear.softmax(scores)),
+        normalize=_constant_deviation,
+        activation=lambda x: x * lax.stop_gradient(secant(x)),
+    )
+
+
+@cache
 def attn_lrp(activation: str) -> Rules:
     """AttnLRP: products share relevance evenly, statistics of LayerNorm are constants."""
     return Rules(
@@ -289,9 +308,10 @@ def _chefer_fork(relevance: tuple[Array, Array], x: Array) -> tuple[Array]:
 
 
 def _constant_deviation(x: Array, epsilon: float) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    deviation = jnp.sqrt((centred * centred).mean(axis=-1, keepdims=True) + epsilon)
-    return centred / lax.stop_gradient(deviation)
+    wide = nonlinear.at_least_float32(x)
+    centred = wide - nonlinear.mean(wide)
+    inverse = lax.rsqrt(nonlinear.mean(centred * centred) + epsilon)
+    return (centred * lax.stop_gradient(inverse)).astype(x.dtype)
 
 
 def _secant(activation: str) -> Callable[[Array], Array]:

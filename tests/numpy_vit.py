@@ -78,3 +78,38 @@ def norm(w, x):
 def logits(w, x):
     """What the head says of the class token."""
     return dense(w["head"], norm(w["norm"], x[0]))
+
+
+def centred(x):
+    """Without the mean of its features."""
+    return x - x.mean(axis=-1, keepdims=True)
+
+
+def carried(w, kept, parts, own):
+    """`[origin, token, hidden]` through a block whose factors are those of the whole.
+
+    `own` says, `[origin, token, 1]`, whose are the biases: 0 leaves them out.
+    """
+    value = _carried_dense(w["qkv"], _carried_norm(w["norm1"], parts, kept["x"], own), own)
+    value = value[..., 24:].reshape(*parts.shape[:2], 2, 6)
+    mixed = np.einsum("hqk,okhd->oqhd", kept["a"], value).reshape(parts.shape)
+    return carried_past_attention(w, kept, parts + _carried_dense(w["projection"], mixed, own), own)
+
+
+def carried_past_attention(w, kept, parts, own):
+    """The second half of `carried`: from the sum behind the attention on."""
+    inner = _carried_dense(w["fc1"], _carried_norm(w["norm2"], parts, kept["mid"], own), own)
+    return parts + _carried_dense(w["fc2"], kept["g"] / kept["h"] * inner, own)
+
+
+def carried_logits(w, x, parts, own):
+    """What the head says of the class token's parts, without the head's own bias: `[origin]`."""
+    return _carried_norm(w["norm"], parts, x, own)[:, 0] @ w["head"]["kernel"]
+
+
+def _carried_norm(w, parts, whole, own):
+    return centred(parts) / deviation(whole) * w["scale"] + own * w["bias"]
+
+
+def _carried_dense(w, parts, own):
+    return parts @ w["kernel"] + own * w["bias"]

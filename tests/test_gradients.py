@@ -152,9 +152,9 @@ def test_over_images(tiny_model, tiny_images) -> None:
 
 
 def test_walk_back_order(tiny_model, tiny_images) -> None:
-    def fold(shapes, attention, gradient):
-        assert attention.shape == gradient.shape
-        return [*shapes, attention.shape]
+    def fold(shapes, layer):
+        assert layer.attention.shape == layer.gradient.shape
+        return [*shapes, layer.attention.shape]
 
     walk = walk_back(tiny_model, tiny_images[0], losses.target_logit(0), fold, [], start_layer=1)
     # The last block first, with the class token as its only query.

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_vit
-from numpy_vit import deviation
 from sharing import QUICK, shared
 
 from jaxattr import losses
@@ -81,11 +80,8 @@ def test_fullgrad_plus_is_what_each_token_carries(tiny_model, tiny_images) -> No
 
     def logit(parts, first, biases):
         for layer in range(first, 3):
-            parts = _carried(w[f"blocks_{layer}"], blocks[layer], parts, biases * own)
-        parts = (
-            _centred(parts) / deviation(x) * w["norm"]["scale"] + biases * own * w["norm"]["bias"]
-        )
-        return parts[:, 0] @ w["head"]["kernel"][:, 1]
+            parts = numpy_vit.carried(w[f"blocks_{layer}"], blocks[layer], parts, biases * own)
+        return numpy_vit.carried_logits(w, x, parts, biases * own)[:, 1]
 
     tokens = [logit(own * blocks[layer]["x"], layer, 0.0) for layer in range(3)]
     wanted = logit(own * 0 * x, 0, 1.0)
@@ -107,26 +103,6 @@ def test_fullgrad_plus_of_one_block_is_complete(tiny_config) -> None:
     found, logit = jax.jit(run, compiler_options=QUICK)(model, image)
     wanted = logit - model.parameters["head"]["bias"][1]
     np.testing.assert_allclose(found.sum(), wanted, rtol=1e-4)
-
-
-def _centred(x):
-    return x - x.mean(axis=-1, keepdims=True)
-
-
-def _carried(w, kept, parts, own):
-    """`[origin, token, hidden]` through a block whose factors are those of the whole."""
-
-    def norm(name, x, whole):
-        return _centred(x) / deviation(whole) * w[name]["scale"] + own * w[name]["bias"]
-
-    def dense(name, x):
-        return x @ w[name]["kernel"] + own * w[name]["bias"]
-
-    value = dense("qkv", norm("norm1", parts, kept["x"]))[..., 24:].reshape(7, 7, 2, 6)
-    mixed = np.einsum("hqk,okhd->oqhd", kept["a"], value).reshape(7, 7, 12)
-    parts = parts + dense("projection", mixed)
-    gate = kept["g"] / kept["h"]
-    return parts + dense("fc2", gate * dense("fc1", norm("norm2", parts, kept["mid"])))
 
 
 def test_caap_inserts_one_token_in_a_range_of_blocks(tiny_model, tiny_images) -> None:

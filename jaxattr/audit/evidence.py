@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxattr.attention_rollout import CORRECTIONS
 from jaxattr.audit.views import views
-from jaxattr.gradients import over_images, readout, to_map, walk_back
+from jaxattr.gradients import Layer, over_images, readout, to_map, walk_back
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Logits, Map, Model
 from jaxattr.vit import ViT, apply, apply_block, check_image, read_queries
@@ -110,15 +110,17 @@ def _means(model: Model, image: Array, logits: Array, feature: Array) -> tuple[A
 
 
 def _explain(model: Model, image: Array, label: Array, which: Array):
-    def fold(rows: tuple[Array, Array], attention: Array, gradient: Array):
-        heads, queries, tokens = attention.shape
+    def fold(rows: tuple[Array, Array], layer: Layer):
+        heads, queries, tokens = layer.attention.shape
 
         def step(row: Array, weight: Array) -> Array:
-            weighted = (weight * attention).reshape(heads * queries, tokens)
+            weighted = (weight * layer.attention).reshape(heads * queries, tokens)
             return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
 
         complete, positive = rows
-        return step(complete, gradient), step(positive, CORRECTIONS["positive"](gradient))
+        return step(complete, layer.gradient), step(
+            positive, CORRECTIONS["positive"](layer.gradient)
+        )
 
     start = readout(model.config)
     return walk_back(model, image, Partial(_loss, label, which), fold, (start, start))

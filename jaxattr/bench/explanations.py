@@ -54,7 +54,7 @@ class Score(NamedTuple):
     model: str
     """`trained`, `random weights`, or `none` for a map that uses no model."""
     loss: str
-    """`logit`, `difference`, or `any` where the map does not depend on the loss."""
+    """`logit`, `difference`, `log-odds`, or `any` where the map does not depend on the loss."""
     measure: str
     value: float
     low: float

@@ -21,7 +21,8 @@ PANELS = (
     ("twins", "part_hit", "Twins: largest |S| on\nthe part that differs"),
 )
 """Kind of scene, measure, title."""
-_COLOURS = {"logit": "#c25a00", "difference": "#2166c2", "any": "#5c5c5c"}
+_COLOURS = {"logit": "#c25a00", "difference": "#2166c2", "log-odds": "#1b7f4b", "any": "#5c5c5c"}
+_OFFSETS = {"logit": -0.25, "difference": 0.0, "log-odds": 0.25}
 
 
 def draw(scores: Sequence[Score], note: str = "") -> Figure:
@@ -55,7 +56,7 @@ def _panel(axis: Axes, scores: Sequence[Score], methods: Sequence[str]) -> None:
     for score in scores:
         if np.isnan(score.value):
             continue
-        offset = {"logit": -0.15, "difference": 0.15}.get(score.loss, 0)
+        offset = _OFFSETS.get(score.loss, 0)
         row, colour = methods.index(score.method) + offset, _COLOURS[score.loss]
         filled = score.model != "random weights"
         axis.plot([score.low, score.high], [row, row], c=colour, lw=1.3, alpha=1 if filled else 0.5)
@@ -69,7 +70,7 @@ def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
     grey = _COLOURS["any"]
-    shown = [("loss: logit", "logit", True), ("loss: difference", "difference", True)]
+    shown = [(f"loss: {name}", name, True) for name in _OFFSETS]
     shown += [("the loss does not matter", "any", True), ("hollow: random weights", "any", False)]
     handles = []
     for label, loss, filled in shown:
@@ -79,7 +80,7 @@ def _legend(figure: Figure) -> None:
     height = figure.get_size_inches()[1]
     figure.legend(
         handles=handles,
-        ncols=4,
+        ncols=5,
         fontsize=8,
         frameon=False,
         loc="lower center",

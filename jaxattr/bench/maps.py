@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 from jaxtyping import Float, Int32
 
-from jaxattr import images, scenes
+from jaxattr import images, losses, scenes
 from jaxattr.audit.evidence import strongest_rival
 from jaxattr.bench.trials import Trials
 from jaxattr.errors import JaxattrError, LabelError
@@ -23,7 +23,7 @@ from jaxattr.methods import METHODS
 from jaxattr.types import Image, Model
 from jaxattr.vit import predict
 
-LOSSES = "logit", "difference"
+LOSSES = "logit", "difference", "log-odds"
 CHUNK = 16
 
 
@@ -151,4 +151,5 @@ def _explain(
 
 
 def _loss(label: Array, other: Array, which: Array, logits: Array) -> Array:
-    return jnp.stack([logits[label], logits[label] - logits[other]])[which]
+    difference = logits[label] - logits[other]
+    return jnp.stack([logits[label], difference, losses.log_odds(label)(logits)])[which]

@@ -15,6 +15,7 @@ from jaxattr.methods.bi_token import bi_token as bi_token
 from jaxattr.methods.ca_lig import ca_lig as ca_lig
 from jaxattr.methods.caap import caap as caap
 from jaxattr.methods.complete import complete as complete
+from jaxattr.methods.conservative import conservative as conservative
 from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
 from jaxattr.methods.dix import dix as dix
 from jaxattr.methods.finer_cam import finer_cam as finer_cam
@@ -38,6 +39,7 @@ from jaxattr.methods.smooth_grad import smooth_grad as smooth_grad
 from jaxattr.methods.t_attr import t_attr as t_attr
 from jaxattr.methods.tam import tam as tam
 from jaxattr.methods.tis import tis as tis
+from jaxattr.methods.token_relevance import token_relevance as token_relevance
 from jaxattr.methods.vit_cx import vit_cx as vit_cx
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
 from jaxattr.types import Method
@@ -60,6 +62,16 @@ _ROWS = (
     ("positive", positive, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 4 (GAE)"),
     ("complete", complete, True, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 5"),
     ("absolute", absolute, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 6"),
+    (
+        "conservative",
+        conservative,
+        True,
+        True,
+        "attention",
+        "1F + 1B",
+        "ours, after Cui et al.",
+    ),
+    ("token_relevance", token_relevance, True, True, "hidden", "1F + 1B", "ours"),
     ("gradient_rollout", gradient_rollout, False, True, "attention", "1F + 1B", "Gildenblat 2020"),
     ("grad_cam", grad_cam, True, True, "tokens", "1F + 1B", "Selvaraju et al. 2017"),
     ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),
@@ -124,6 +136,8 @@ _EQUALS = {
     "positive": "Transformer-MM-Explainability; transformerinterp",
     "complete": "the paper's equations in float64",
     "absolute": "the paper's equations in float64",
+    "conservative": "its equations in float64",
+    "token_relevance": "its equations in float64",
     "gradient_rollout": "vit-explain (strict)",
     "grad_cam": f"{_GRAD_CAM}; {_CHEFER}",
     "layer_cam": _GRAD_CAM,

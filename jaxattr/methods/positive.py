@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.attention_rollout import CORRECTIONS, mean_product
-from jaxattr.gradients import readout, rollout_row, to_map, walk_back
+from jaxattr.gradients import Layer, readout, rollout_row, to_map, walk_back
 from jaxattr.types import Image, Loss, Map, Model
 
 
@@ -37,8 +37,8 @@ def positive(
     if clamp != "after":
         raise ValueError(f"clamp is {clamp!r}; choose before or after (the mean over heads).")
 
-    def fold(row: Array, attention: Array, gradient: Array) -> Array:
-        weighted = jnp.maximum(mean_product(attention, gradient), 0)
+    def fold(row: Array, layer: Layer) -> Array:
+        weighted = jnp.maximum(mean_product(layer.attention, layer.gradient), 0)
         return row + row[: len(weighted)] @ weighted
 
     state = readout(model.config)

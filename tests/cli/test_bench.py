@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from jaxattr import scenes as drawn
 from jaxattr.bench import explanations, trials
 from jaxattr.bench.figure import draw
+from jaxattr.bench.maps import LOSSES
 from jaxattr.bench.trials import HELD_OUT
 from jaxattr.cli import scores
 from jaxattr.cli.main import main
@@ -24,7 +25,7 @@ from jaxattr.models import load
 
 GRID = (12, 12)
 COUNT = 6
-FEW = ("rollout", "complete", "absolute", "attn_lrp")
+FEW = ("rollout", "complete", "absolute", "conservative")
 
 
 def bench(*arguments):
@@ -136,7 +137,7 @@ def test_a_run_scores_every_method_and_baseline(results):
             assert 1 <= one.defined <= COUNT
     for name, method in ((name, METHODS[name]) for name in FEW):
         losses = {one.loss for one in pick(results, method=name, model="trained")}
-        assert losses == ({"logit", "difference"} if method.target_dependent else {"any"})
+        assert losses == (set(LOSSES) if method.target_dependent else {"any"})
         for model in ("trained", "random weights"):
             for kind, measures in explanations.MEASURES.items():
                 found = pick(results, method=name, model=model, scenes=kind)
@@ -156,6 +157,10 @@ def test_the_scores_tell_knowledge_from_chance(results):
     # The difference's map for the other class is its negative, and no other measure knows it.
     assert value("complete", "likeness") < -0.9
     assert value("absolute", "likeness") > 0.99
+    # Of two objects the log-odds is the difference to the rival, without naming it.
+    for loss in ("difference", "log-odds"):
+        assert value("conservative", "sign_accuracy", loss=loss) == 1
+        assert value("conservative", "positive_in_target", loss=loss) > 0.8
 
 
 @pytest.mark.parametrize(
