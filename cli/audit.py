@@ -258,8 +258,10 @@ def progress_bar(
         console = Console(stderr=True)
         rate = TextColumn("{task.fields[rate]}")
         columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), rate, TimeLeft())
-        hidden = quiet or not console.is_terminal
-        with Progress(*columns, console=console, disable=hidden) as progress:
+        if quiet or not console.is_terminal:  # a disabled bar of older releases prints a line break
+            yield lambda count: None
+            return
+        with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total, completed=done, rate="")
 
             def advance(count: int) -> None:
