@@ -125,6 +125,9 @@ def gather(
                 ledger.write(number, [stay.get(index) or next(rows) for index in members])
             note_seen(ledger, number, {dataset.files[index]: seen.pop(index) for index in members})
     forget(ledger)
+    # An earlier run without `strict` may have noted some.
+    if strict and (skipped := ledger.skipped()):
+        raise ImageError(skipped[0][1])
 
 
 def default_batch_size() -> int:

@@ -24,7 +24,7 @@ from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
 from jaxattr.audit.training import read_training
 from jaxattr.bench.perturbation_store import Receipt as StoreReceipt
 from jaxattr.bench.perturbation_store import open_store
-from jaxattr.errors import LedgerError
+from jaxattr.errors import ImageError, LedgerError
 
 LABELS = ("a", "b", "c", "d", "e")
 COUNT = 70  # two shards
@@ -335,3 +335,12 @@ def test_benchmarks_refuse_images_that_changed(root, tmp_path):
     (tmp_path / "out" / "run.json").write_text("[1]")
     with pytest.raises(LedgerError, match=r"run\.json cannot be read"):
         open_store(tmp_path / "out", receipt())
+
+
+def test_strict_stops_at_what_an_earlier_run_skipped(root, tmp_path, tiny_model, looked_at):
+    (root / EVERY[3]).write_bytes(b"broken")
+    out = tmp_path / "out"
+    ledger = audited(tiny_model, root, out, looked_at)
+    assert [file for file, _ in ledger.skipped()] == [EVERY[3]]
+    with pytest.raises(ImageError, match=EVERY[3]):
+        gather(tiny_model, index(root, LABELS), ledger, maps=False, workers=1, strict=True)
