@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -31,6 +32,8 @@ if (
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("JAXATTR_SHARED", ROOT.parent / "shared"))
 GOLDEN = Path(os.environ.get("JAXATTR_GOLDEN", SHARED / "golden"))
+
+CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
 def outside(*parts: str) -> Path:
@@ -77,3 +80,18 @@ def tiny_model(tiny_config):
 def tiny_images():
     """Four normalised images for `tiny_model`."""
     return jax.random.normal(jax.random.key(1), (4, 8, 12, 3), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium for the report's page; skips where Playwright or Chromium is missing."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (extra `browser`)"
+    )
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no Chromium on the PATH")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM))
+        yield running
+        running.close()
