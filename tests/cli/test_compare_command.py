@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from seen import Seen, values
 
-from jaxattr import images, losses
+from jaxattr import figures, images, losses
 from jaxattr.cli import compare as command
 from jaxattr.cli import comparing, options, waiting
 from jaxattr.cli.main import main
@@ -191,3 +193,39 @@ def test_ctrl_c_before_any_method_is_finished(run, files, tmp_path, monkeypatch)
     assert done.exit_code == 2
     assert done.stderr.endswith("Error: interrupted; files written so far are complete.\n")
     assert not list((tmp_path / "jaxattr-compare").iterdir())
+
+
+def test_the_picture_and_the_table_say_what_was_asked(run, files, tmp_path, monkeypatch):
+    folder, _ = files
+    monkeypatch.setattr(comparing, "forward_seconds", lambda *_: 1e-4)
+    drawn, encode = [], figures.encode
+    monkeypatch.setattr(figures, "encode", lambda one, kind: drawn.append(one) or encode(one, kind))
+    done = run(folder / "a.png", folder / "b.png", "-t", "lynx", "--against", "3", "--patches",
+               "-f", "npz", "-f", "json", "-f", "png")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    with np.load(tmp_path / "jaxattr-compare" / "compare.npz") as found:
+        maps = found["maps"]
+    content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
+    seen = Seen(drawn[0])
+    texts = [text for text, *_ in seen.words()]
+    titles = [text for text in texts if ".png: " in text]
+    assert all(
+        re.fullmatch(r"[ab]\.png: lynx \(0\.\d\d\) against brown bear", one) for one in titles
+    )
+    assert [one[:5] for one in titles] == ["a.png", "b.png"]
+    pictures = seen.pictures()  # a photo and two maps in each of two rows
+    for row in range(2):
+        for column, (name, palette) in enumerate(
+            zip(FEW, ("diverging", "sequential"), strict=True)
+        ):
+            one = maps[column, row]
+            axis = pictures[3 * row + 1 + column]
+            assert seen.under(name) in pictures[1 + column :: 3]
+            at = np.unravel_index(np.abs(one).argmax(), one.shape)
+            read = values(seen.cells(axis, *one.shape), palette)
+            assert np.sign(read[at]) == np.sign(one[at])
+    lines = {line.split()[0]: re.split(r"  +", line.strip()) for line in done.stdout.splitlines()}
+    for name, signed, seconds in zip(FEW, ("yes", "no"), content["seconds"], strict=True):
+        assert lines[name][1] == signed
+        assert float(lines[name][3]) == pytest.approx(1000 * seconds, abs=0.06)
+        assert float(lines[name][4]) == pytest.approx(1e4 * seconds, abs=0.06)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import outside
 from PIL import Image
+from seen import Seen, values
 
-from jaxattr import images, losses
+from jaxattr import figures, images, losses
 from jaxattr.cli import explain as command
 from jaxattr.cli import explained, options, output, targets
 from jaxattr.cli.main import main
@@ -362,3 +364,66 @@ def test_the_real_model_on_the_demo_photos(tmp_path):
         else:
             assert (label, round(probability, 2)) == ("kite", 0.84)
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a command draws, as they are written."""
+    found, encode = [], figures.encode
+
+    def keep(figure, format):
+        found.append(figure)
+        return encode(figure, format)
+
+    monkeypatch.setattr(figures, "encode", keep)
+    return found
+
+
+def test_the_picture_of_a_class_against_another_is_its_map_and_says_so(run, files, model, drawn):
+    words = (
+        "-t",
+        "wolf",
+        "--against",
+        "lynx",
+        "--alpha",
+        0,
+        "--patches",
+        "-f",
+        "png",
+        "-f",
+        "json",
+    )
+    assert run(photo(files), *words).exit_code == 0
+    (content,) = (json.loads(one.read_text()) for one in Path("jaxattr-explain").glob("*.json"))
+    seen = Seen(drawn[0])
+    shown, picture = seen.pictures()
+    one = np.array(content["maps"][0])
+    found = values(seen.cells(picture, *one.shape), "diverging")
+    np.testing.assert_allclose(found, one / np.abs(one).max(), atol=0.02)
+    title, detail = (text for text, *_ in seen.words(picture)[:2])
+    logits = by_hand(model, photo(files), losses.target_logit(0))[0]
+    chances = np.asarray(jax.nn.softmax(jnp.asarray(logits)))
+    assert title == "wolf against lynx"
+    numbers = [float(one) for one in re.findall(r"-?\d+\.\d+", detail.replace("−", "-"))]
+    expected = [chances[1], logits[1], chances[2], logits[2]]
+    np.testing.assert_allclose(numbers, expected, rtol=0.01, atol=0.001)
+    assert seen.legend(picture) == [("+", "orange", "for wolf"), ("−", "blue", "for lynx")]
+    first, second = np.argsort(-logits)[:2]
+    said = f"most probable: {SHORT[first]} {chances[first]:.2f}, {SHORT[second]} "
+    assert seen.words(shown)[1][0] == f"{said}{chances[second]:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("complete", ["for wolf", "against wolf"]),
+        ("positive", ["for wolf"]),
+        ("absolute", ["for or against wolf"]),
+        ("legrad", ["matters for wolf"]),
+        ("rollout", ["where attention goes, whatever the class"]),
+    ],
+)
+def test_the_legend_says_what_a_method_can_say(run, files, drawn, method, words):
+    assert run(photo(files), "-t", "wolf", "--method", method).exit_code == 0
+    seen = Seen(drawn[0])
+    assert [text for *_, text in seen.legend(seen.pictures()[1])] == words

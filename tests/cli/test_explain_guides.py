@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from seen import Seen, values
 
-from jaxattr import guides, images, scenes
+from jaxattr import figures, guides, images, scenes
 from jaxattr.cli import options
 from jaxattr.cli.main import main
 from jaxattr.details import details
@@ -230,3 +231,70 @@ def test_what_needs_a_folder_or_one_guide(run, files):
     one_line(run(files / "p0.png", *guide), "is one image")
     shutil.copy(files / "p0.png", "same.png")
     one_line(run(files / "p0.png", "--guide", "same.png"), "choose another --guide")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a command draws, as they are written."""
+    found, encode = [], figures.encode
+
+    def keep(figure, format):
+        found.append(figure)
+        return encode(figure, format)
+
+    monkeypatch.setattr(figures, "encode", keep)
+    return found
+
+
+PLAIN = ("--alpha", 0, "--patches", "-f", "png", "-f", "json")
+
+
+def test_the_sheet_of_pairs_shows_each_pairs_map_logits_and_typical_image(run, files, drawn):
+    words = ("-t", "cat", "--details", 2, "--guide-images", files / "bank")
+    result = run(files / "p0.png", "-t", "thing 1", *words[2:], *PLAIN, model="plain")
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(Path("out/p0.json").read_text())
+    seen = Seen(drawn[0])
+    cells = {seen.words(axis)[0][0]: axis for axis in seen.pictures()}
+    limit = np.abs(content["maps"]).max()
+    for first, second, one in zip(
+        content["classes"], content["against"], content["maps"], strict=True
+    ):
+        axis = cells[f"thing {first} against thing {second}"]
+        np.testing.assert_allclose(
+            values(seen.cells(axis, 2, 2), "diverging"), np.array(one) / limit, atol=0.02
+        )
+        logits = content["logits"]
+        said = f"logits {logits[first]:.2f}, {logits[second]:.2f}"
+        assert seen.words(axis)[1][0].startswith(said)
+        legend = [(sign, text) for sign, _, text in seen.legend(axis)]
+        assert legend == [("+", f"for thing {first}"), ("−", f"for thing {second}")]
+        beside = [one for one, box in ((a, a.get_window_extent()) for a in seen.pictures())
+                  if abs(box.y0 - axis.get_window_extent().y0) < 3]  # fmt: skip
+        titles = [seen.words(one)[0][0] for one in beside]
+        assert titles[2:] in ([], [f"typical thing {second}"])
+
+
+def test_the_sheet_of_guides_shows_each_map_under_its_own_words(run, files, drawn):
+    result = run(files / "p0.png", "-t", "cat", "--guide", "zebra", "--guides", 3, *PLAIN)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(Path("out/p0.json").read_text())
+    seen = Seen(drawn[0])
+    cells = {seen.words(axis)[0][0]: axis for axis in seen.pictures()}
+    own = np.abs(content["maps"][0]).max(), np.abs(content["spread"][0]).max()
+    wanted = {
+        "cat, no guide": (content["unguided"][0], None, "diverging"),
+        "Mean of 3 guides": (content["maps"][0], max(own), "diverging"),
+        "Spread": (content["spread"][0], max(own), "sequential"),
+    }
+    for title, (one, limit, palette) in wanted.items():
+        found = values(seen.cells(cells[title], 2, 2), palette)
+        limit = limit or np.abs(one).max()
+        np.testing.assert_allclose(found, np.array(one) / limit, atol=0.02)
+    legends = {title: [text for *_, text in seen.legend(axis)] for title, axis in cells.items()}
+    assert legends["cat, no guide"] == ["for cat", "against cat"]
+    assert legends["Mean of 3 guides"] == ["for cat", "for zebra"]
+    assert legends["Spread"] == ["standard deviation over guides"]
+    assert legends["cat beside zebra"] == ["for cat", "for zebra"]
+    canvas = seen.cells(cells["cat beside zebra"], 2, 2)
+    assert not np.allclose(values(canvas, "diverging"), np.abs(values(canvas, "diverging")))
