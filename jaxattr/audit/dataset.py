@@ -119,7 +119,7 @@ def index(
     targets = np.array([chosen[file] for file in files], np.int32)
     left = [f"{found.ignored} {rows.unit}s of unknown classes left out"] if found.ignored else []
     gone = len(rows.names) - len(kept.names)
-    left += [f"{gone} images left out by exclude"] if gone else []
+    left += [f"{gone} {'image' if gone == 1 else 'images'} left out by exclude"] if gone else []
     return Dataset(
         root=folder,
         files=files,
@@ -487,9 +487,12 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
     reasons = "; ".join(_reason(name, table) for name in unknown[:_NAMED])
     more = f"; and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     if len(unknown) == len(names):
+        known = _some([table.short(index) for index in range(table.classes)])
+        numbers = "indices or wnids" if table.wnid(0) else "indices"
         return (
             f"none of the {len(names)} {unit}s matches a class of the model: {reasons}{more}; name "
-            "them by index, wnid or label, or use a model of these classes"
+            f"them by the model's own labels ({known}), or their {numbers}; or use a model "
+            "of these classes"
         )
     return (
         f"{len(unknown)} of {len(names)} {unit}s match no class of the model: {reasons}{more}; "

@@ -248,8 +248,8 @@ def read(root: Path, file: str, preprocessing: Preprocessing) -> Decoded:
         image = images.decode(content, name=file, max_pixels=preprocessing.max_pixels)
         pixels = images.fit(image, preprocessing)
     except ImageError as error:
-        text = str(error)
-        raise ImageError(text if text.startswith(file) else f"{file}: {text}") from None
+        text, shown = str(error), images.printable(file)
+        raise ImageError(text if text.startswith(shown) else f"{shown}: {text}") from None
     normalized = images.normalize(pixels, preprocessing)
     digest = hashlib.sha256(content).hexdigest()
     thumbnail = images.thumbnail(pixels)

@@ -47,7 +47,8 @@ def sentences(of: Limits, ledger: Ledger) -> list[str]:
         found.append(f"Not tested, for the model does not know them: {_some(of.refused, names)}.")
     skipped = len(ledger.skipped())
     if skipped:
-        found.append(f"{_count(skipped, 'image')} could not be read and take no part.")
+        take = "takes" if skipped == 1 else "take"
+        found.append(f"{_count(skipped, 'image')} could not be read and {take} no part.")
     if part.left_out and not part.partial:
         found.append(
             f"Of these classes no image could be read: {_some(sorted(part.left_out), names)}."

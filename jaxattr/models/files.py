@@ -150,9 +150,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """Parse a JSON file that holds one object."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path}: holds a JSON {type(content).__name__}, wanted an object; download it again."
-        )
+        kind = "null" if content is None else f"a JSON {type(content).__name__}"
+        raise CheckpointError(f"{path}: holds {kind}, wanted a JSON object; download it again.")
     return content
 
 

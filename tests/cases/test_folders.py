@@ -184,6 +184,28 @@ def test_numbers_before_names(tmp_path):
         index(tmp_path / "plain", LABELS)
 
 
+def test_folders_of_no_class_are_told_the_labels_that_there_are(tmp_path):
+    for name in ("good", "bad"):
+        picture(tmp_path / name / "a.jpg")
+    with pytest.raises(DatasetError) as found:
+        index(tmp_path, ("not defect", "defect"))
+    assert str(found.value).endswith(
+        "name them by the model's own labels ('not defect', 'defect'), or their indices; or use a "
+        "model of these classes"
+    )
+    with pytest.raises(DatasetError, match=r"\('cat', 'dog', 'bird' and 2 more\), or"):
+        index(tmp_path, LABELS)
+    with pytest.raises(DatasetError, match="or their indices or wnids; or"):
+        index(tmp_path, ("n02085620 Chihuahua", "n02085782 Japanese spaniel"))
+
+
+def test_one_image_is_one(tmp_path):
+    for name in ("cat", "dog", "unknown"):
+        picture(tmp_path / name / "a.jpg")
+    found = index(tmp_path, LABELS, exclude=["unknown"])
+    assert found.origin == "class folders (1 image left out by exclude)"
+
+
 def test_exclude_leaves_out_what_is_no_class(tmp_path):
     for name in ("cat", "dog", "unknown", "unsure"):
         picture(tmp_path / name / "a.jpg")

@@ -19,6 +19,8 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "t
 """Names of folders that are taken for splits."""
 SHOWN = 20
 """Files of a group that are named."""
+LABELS = 3
+"""Labels of a group that are named in its title."""
 MORE = " Copies among the images that were left out are not counted."
 
 
@@ -117,11 +119,16 @@ def _finding(names: LabelTable, part: Extent, members: list[_Copy], group: list[
 def _title(
     names: LabelTable, count: int, classes: list[int], splits: list[str], exact: bool
 ) -> str:
-    shown = " and ".join(names.short(one) for one in classes[:3])
+    shown = _labels([names.short(one) for one in classes])
     place = f"labelled {shown}" if len(classes) > 1 else f"in {shown}"
     if len(splits) > 1:
         place += f", in the splits {' and '.join(one or 'none' for one in splits)}"
     return f"{'The same file' if exact else 'Almost the same picture'} {count} times, {place}"
+
+
+def _labels(names: list[str]) -> str:
+    more = [f"{len(names) - LABELS:,} more"] if len(names) > LABELS else []
+    return " and ".join([*names[:LABELS], *more])
 
 
 def _leaked(
@@ -130,8 +137,7 @@ def _leaked(
     """Title and first sentence of a group that reaches into the training folder."""
 
     def called(copies: list[_Copy]) -> str:
-        labels = dict.fromkeys(names.short(one.label) for one in copies)
-        return " and ".join(list(labels)[:3])
+        return _labels(list(dict.fromkeys(names.short(one.label) for one in copies)))
 
     def named(copies: list[_Copy]) -> str:
         more = f" and {len(copies) - 1:,} more" if len(copies) > 1 else ""
