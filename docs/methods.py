@@ -152,8 +152,7 @@ object: sign right, positive evidence in it, best IoU; of twins: the part that d
 
 The mirror alone changes little. Ten views spread a map: more of the object is covered, and more of
 what lies around it. They do not mend the signs of `complete`. Of these `caap` keeps to
-one object best, for what it inserts speaks in an image without any other; between two objects, and
-for the part in which twins differ, it says little.
+one object best, and says least between two objects and of the part in which twins differ.
 
 ## Which derivative
 
