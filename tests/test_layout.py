@@ -27,7 +27,7 @@ LEVELS = {
     "clustering": 2,
     "flow": 2,
     "attention_rollout": 2,
-    "heads": 2,
+    "heads": 2.5,  # asks the losses, and is asked by masking and models
     "images": 2,
     "labels": 2,
     "listing": 3,
