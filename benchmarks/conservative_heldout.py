@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from conservative_variants import fellows_of, gain, shard_of, split
+from conservative_variants import Variants, fellows_of, gain, scene_maps, shard_of, split
 
 from jaxattr import metrics
 from jaxattr.audit.dataset import index
@@ -53,7 +53,7 @@ def score(arguments: argparse.Namespace) -> None:
     made = initialize(
         model.config, jax.random.key(0), labels=model.labels, preprocessing=model.preprocessing
     )
-    explainer = Explainer(model, replace(made, name=model.name), 0)
+    explainer = _Both(model, replace(made, name=model.name), 0)
     dataset = split(arguments.photos, model, held_out=True)
     whole, chance = shard_of(arguments.photos, dataset, model)
     fellows = fellows_of(whole, chance)
@@ -69,6 +69,16 @@ def score(arguments: argparse.Namespace) -> None:
             for metric in asked.split(","):
                 _score(arguments.folder, explainer, part, fellows, metric, methods, number)
             print(phase[:40], number, flush=True)
+
+
+class _Both(Explainer):
+    """Of methods, and of variants by their name in `conservative_variants`, which has a `; `."""
+
+    def explain(self, row: Row, images: Any, labels: Any, names: Any, **options: Any) -> Any:
+        """The maps of one row for the labels."""
+        if "; " in row.name:
+            return Variants(self.model, (row.name,)).explain(row, images, labels, names)
+        return super().explain(row, images, labels, names, **options)
 
 
 def _score(
@@ -119,13 +129,13 @@ def report(arguments: argparse.Namespace) -> None:
     result = []
     for folder in sorted(one for one in arguments.folder.iterdir() if one.name != "maps"):
         methods = sorted({one.name.rsplit(" ", 1)[0] for one in folder.glob("*.npy")})
-        ours, sign = _shards(folder, OURS), -1 if folder.name in LOWER else 1
+        ours, sign = _shards(folder, arguments.ours), -1 if folder.name in LOWER else 1
         for method in methods:
             theirs = _shards(folder, method)
             shared = sorted(ours.keys() & theirs.keys())
             mean = metrics.bootstrap(np.concatenate(list(theirs.values())))
             row: dict[str, Any] = {"metric": folder.name, "method": method, "mean": list(mean)}
-            if shared and method != OURS:
+            if shared and method != arguments.ours:
                 differences = [sign * (ours[one] - theirs[one]) for one in shared]
                 row["ahead"] = list(metrics.bootstrap(np.concatenate(differences)))
             result.append(row)
@@ -169,7 +179,7 @@ def scenes_command(arguments: argparse.Namespace) -> None:
         model.config, jax.random.key(arguments.seed), labels=model.labels,
         preprocessing=model.preprocessing, name="random weights",
     )  # fmt: skip
-    methods = tuple(one for one in METHODS if one in arguments.methods.split(","))
+    methods = tuple(arguments.methods.split(","))
     drawn = tuple(one for one in methods if one in arguments.untrained.split(","))
     size, _ = explaining.check(model)
     scores, paired = [], []
@@ -179,23 +189,29 @@ def scenes_command(arguments: argparse.Namespace) -> None:
             found = _scene_maps(arguments.folder, one, trials, names, kind)
             print(trials.name, kind, flush=True)
             for name in names:
-                scores += rows(trials, found[name], METHODS[name], kind, arguments.seed)
+                scores += rows(trials, found[name], _facts(name), kind, arguments.seed)
             if kind == "trained":
-                paired += _paired(trials, found, methods, arguments.seed)
+                paired += _paired(trials, found, arguments.ours, methods, arguments.seed)
         for name, maps in (
             (RANDOM, explaining.random_maps(trials, arguments.seed)),
             (BLOB, explaining.centred_blob(trials)),
         ):
             row = Row(name, "", "none")
-            scores += rows(trials, maps, _Null(row.name, name == RANDOM), "none", arguments.seed)
+            scores += rows(
+                trials, maps, _Facts(row.name, name == RANDOM, False), "none", arguments.seed
+            )
     text = {"scores": [one._asdict() for one in scores], "paired": paired}
     arguments.output.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
-class _Null(NamedTuple):
+class _Facts(NamedTuple):
     name: str
     signed: bool
-    target_dependent: bool = False
+    target_dependent: bool
+
+
+def _facts(name: str) -> Any:
+    return _Facts(name, True, True) if "; " in name else METHODS[name]
 
 
 def _scene_maps(
@@ -206,27 +222,32 @@ def _scene_maps(
     for name in names:
         file = folder / trials.name / f"{name}, {kind}.npy"
         if not file.exists():
-            _write(file, np.asarray(explaining.explain(model, trials, (name,)).maps[name]))
+            if "; " in name:
+                _, outputs = explaining.check(model)
+                maps = scene_maps(model, trials, outputs, (name,), tuple(range(len(LOSSES))))
+            else:
+                maps = explaining.explain(model, trials, (name,)).maps
+            _write(file, np.asarray(maps[name]))
         made[name] = np.load(file)
     return made
 
 
 def _paired(
-    trials: Trials, found: dict[str, np.ndarray], methods: Sequence[str], seed: int
+    trials: Trials, found: dict[str, np.ndarray], ours: str, methods: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
     """By how much `conservative` is better, over scenes, where both are defined."""
     result = []
     for k, loss in enumerate(LOSSES):
         each = {
-            name: per_scene(trials, measure(trials, found[name][:, k], signed=METHODS[name].signed))
+            name: per_scene(trials, measure(trials, found[name][:, k], signed=_facts(name).signed))
             for name in methods
         }
         for name in methods:
             for one in MEASURES[trials.name]:
-                if name == OURS or " / " in one:
+                if name == ours or " / " in one:
                     continue
                 sign = -1 if one in ("background_share", "likeness") else 1
-                values = sign * (each[OURS][one] - each[name][one])
+                values = sign * (each[ours][one] - each[name][one])
                 interval = list(metrics.bootstrap(values, seed=seed))
                 facts = {"scenes": trials.name, "loss": loss, "measure": one, "method": name}
                 result.append({**facts, "ahead": interval})
@@ -297,6 +318,8 @@ def main() -> None:
     reporting.add_argument("folder", type=Path)
     reporting.add_argument("--output", type=Path, required=True)
     reporting.set_defaults(run=report)
+    for one in (scenes, reporting):
+        one.add_argument("--ours", default=OURS, help="whose differences to the others are taken")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

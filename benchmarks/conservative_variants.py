@@ -1,7 +1,7 @@
 """Variants of the conservative correction, chosen by the rule of `docs/conservative.md`.
 
     python benchmarks/conservative_variants.py scenes --output results/conservative-scenes.json
-    python benchmarks/conservative_variants.py photos PHOTOS MODEL \\
+    python benchmarks/conservative_variants.py photos PHOTOS MODEL FOLDER \\
         --scenes results/conservative-scenes.json --output results/conservative-photos.json
 
 `scenes` scores every variant on tuning scenes and applies stages 1 and 2; `photos` scores those
@@ -182,7 +182,7 @@ def on_scenes(count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     kinds = {}
     for draw in (asking.two_objects, asking.one_object, asking.twins):
         trials = draw(count, seed, size, model.config.grid)
-        found = _scene_maps(model, trials, outputs, wanted)
+        found = scene_maps(model, trials, outputs, wanted, (1, 2))
         kinds[trials.name] = trials, found
         print(trials.name, flush=True)
     result = {}
@@ -198,21 +198,26 @@ def on_scenes(count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     return result
 
 
-def _scene_maps(model: Model, trials: Any, outputs: Any, wanted: tuple[str, ...]) -> Maps:
+def scene_maps(
+    model: Model, trials: Any, outputs: Any, wanted: tuple[str, ...], questions: tuple[int, ...]
+) -> Maps:
+    """Variants' maps of trials, `[trial, question, row, column]`, for some of `maps.LOSSES`."""
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
     rival = np.where(trials.rival < 0, -1, outputs[trials.rival]).astype(np.int32)
     given = arrays.astype(np.float32), outputs[trials.label].astype(np.int32), rival
     chunk, count, found = 20, len(rival), []
     for start in range(0, count, chunk):
         some = np.minimum(np.arange(start, start + chunk), count - 1)
-        found.append(jax.device_get(_two_questions(model, *(one[some] for one in given), wanted)))
+        asked = (one[some] for one in given)
+        found.append(jax.device_get(_questions(model, *asked, wanted, questions)))
     return {name: np.concatenate([one[name] for one in found])[:count] for name in wanted}
 
 
-@partial(jax.jit, static_argnames="wanted")
-def _two_questions(
-    model: Model, pictures: Array, label: Array, rival: Array, wanted: tuple[str, ...]
-) -> Maps:
+@partial(jax.jit, static_argnames=("wanted", "questions"))
+def _questions(
+    model: Model, pictures: Array, label: Array, rival: Array, wanted: tuple[str, ...],
+    questions: tuple[int, ...],
+) -> Maps:  # fmt: skip
     def one(image: Image, label: Array, rival: Array) -> Maps:
         logits = predict(model, image)
         other = jnp.where(rival < 0, strongest_rival(logits, label), rival)
@@ -220,15 +225,14 @@ def _two_questions(
         def maps(which: Array) -> Maps:
             return explained(model, image, Partial(_asked, label, other, which), wanted)
 
-        return jax.vmap(maps)(jnp.arange(2))
+        return jax.vmap(maps)(jnp.asarray(questions))
 
     return over_images(one, pictures, label, rival)
 
 
 def _asked(label: Array, other: Array, which: Array, logits: Array) -> Array:
-    """0: the difference to the other class, 1: the log-odds."""
-    difference, odds = logits[label] - logits[other], losses.log_odds(label)(logits)
-    return jnp.stack([difference, odds])[which]
+    difference = logits[label] - logits[other]
+    return jnp.stack([logits[label], difference, losses.log_odds(label)(logits)])[which]
 
 
 # ---- photos: stages 3 and 4 ----------------------------------------------------------------------
@@ -328,24 +332,41 @@ def _gain(model: Model, pictures: Array, places: Array, labels: Array, steps: in
     return over_images(one, pictures, places, labels)
 
 
-def on_photos(root: Path, model: Model, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """Each metric's scores, `[photo, variant]`."""
-    shard, chance = shard_of(root, split(root, model, held_out=False), model)
-    variants, rows = Variants(model, tuple(wanted)), [Row(one, one, "trained") for one in wanted]
-    maps = {
-        row.name: variants.explain(row, shard.images, shard.labels, shard.names) for row in rows
-    }
-    print("maps", flush=True)
-    shard = shard._replace(maps=maps)
-    fellows: Fellows = fellows_of(shard, chance)
+def on_photos(
+    root: Path, model: Model, wanted: Sequence[str], folder: Path, count: int
+) -> dict[str, np.ndarray]:
+    """Each metric's scores, `[photo, variant]`; sixteen photos at a time, kept in the folder."""
+    whole, chance = shard_of(root, split(root, model, held_out=False), model)
+    variants, fellows = Variants(model, tuple(wanted)), fellows_of(whole, chance)
+    found: list[Maps] = []
+    for start in range(0, count, 16):
+        file, some = folder / f"{start:03d}.npz", slice(start, min(start + 16, count))
+        if not file.exists():
+            part = Shard(
+                whole.images[some], whole.labels[some], whole.names[some], {},
+                whole.recognised[some], None,
+            )  # fmt: skip
+            scores = _sixteen(variants, part, fellows)
+            folder.mkdir(parents=True, exist_ok=True)
+            np.savez(file, allow_pickle=False, **scores)
+            print(start, time.strftime("%H:%M:%S"), flush=True)
+        with np.load(file) as kept:
+            found.append(dict(kept))
+    return {name: np.concatenate([one[name] for one in found]) for name in FAITHFULNESS}
+
+
+def _sixteen(variants: Variants, part: Shard, fellows: Fellows) -> dict[str, np.ndarray]:
+    rows = [Row(one, one, "trained") for one in variants.names]
+    maps = {row.name: variants.explain(row, part.images, part.labels, part.names) for row in rows}
+    part = part._replace(maps=maps)
     found = {}
     for name in FAITHFULNESS:
         if name == "srg":
             stacked = np.stack([maps[row.name] for row in rows], axis=1)
-            found[name] = gain(model, shard, stacked, steps=STEPS)
+            found[name] = gain(variants.model, part, stacked, steps=STEPS)
         else:
-            found[name] = scoring.score(name, variants, rows, shard, fellows)  # pyright: ignore
-        print(name, time.strftime("%H:%M:%S"), flush=True)
+            asked: Any = variants
+            found[name] = scoring.score(name, asked, rows, part, fellows)
     return found
 
 
@@ -402,7 +423,7 @@ def scenes_command(arguments: argparse.Namespace) -> dict[str, Any]:
 def photos_command(arguments: argparse.Namespace) -> dict[str, Any]:
     model = load(str(arguments.model))
     left = arguments.variants or json.loads(arguments.scenes.read_text())["stages"][-1]["stay"]
-    found = on_photos(arguments.photos, model, left)
+    found = on_photos(arguments.photos, model, left, arguments.folder, arguments.count)
     placed = mean_ranks(found)
     best, behind, kept = stay({name: -placed[:, k] for k, name in enumerate(left)})
     each = {name: float(placed[:, k].mean()) for k, name in enumerate(left)}
@@ -413,7 +434,7 @@ def photos_command(arguments: argparse.Namespace) -> dict[str, Any]:
         for k, name in enumerate(left)
     }
     return {
-        "photos": PHOTOS,
+        "photos": len(placed),
         "stages": [
             {"stage": "faithfulness", "best": best, "behind": behind, "stay": kept, "ranks": each},
             {"stage": "cost", "operations": costs, "stay": near},
@@ -434,6 +455,8 @@ def main() -> None:
     photos = commands.add_parser("photos")
     photos.add_argument("photos", type=Path)
     photos.add_argument("model", type=Path)
+    photos.add_argument("folder", type=Path, help="keeps what is done")
+    photos.add_argument("--count", type=int, default=PHOTOS)
     photos.add_argument("--scenes", type=Path)
     photos.add_argument("--variants", nargs="*", help="these, and not those left by the scenes")
     photos.set_defaults(run=photos_command)
