@@ -152,6 +152,14 @@ def test_the_grid_puts_each_map_under_its_method_and_beside_its_photo():
             assert min(above)[1] == row.title
 
 
+@pytest.mark.parametrize(("signed", "other"), [(True, "no sign:"), (False, "with a sign:")])
+def test_the_grid_says_only_the_scale_that_it_uses(signed, other):
+    seen = Seen(grid([Row(FLAT, "a")], [Column("one", [OFFSET], signed)]))
+    words = [text for text, *_ in seen.words()]
+    assert not any(text.startswith(other) for text in words)
+    assert any(text.startswith(("no sign:", "with a sign:")) for text in words)
+
+
 def test_a_sheet_keeps_cells_groups_and_legends():
     panels = {
         "strong": BOTH,
