@@ -87,8 +87,10 @@ def test_a_contaminated_pair_says_its_own_classes_rate_and_interval(planted):
     assert (int(said[6]), int(said[7])) == (len(one.images), int((label == 2).sum()))
     assert one.p_value is not None
     assert one.q_value is not None
-    assert one.p_value == pytest.approx(stats.norm.sf(np.sqrt(2 * one.score)), rel=1e-6)
-    assert one.q_value == pytest.approx(one.p_value * 56, rel=1e-6)  # the best of 8 x 7 tests
+    assert one.p_value == pytest.approx(stats.norm.sf(np.sqrt(2 * one.score)), rel=1e-6, abs=0)
+    assert one.q_value == pytest.approx(
+        one.p_value * 56, rel=1e-6, abs=0
+    )  # the best of 8 x 7 tests
     assert f"rename those that are {name(5)} to it" in one.action
     assert one.severity == "high"
     # What no longer clears the floor of 1 % with its whole interval is only medium.
