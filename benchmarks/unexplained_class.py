@@ -121,9 +121,9 @@ def judged(model: Model, ledger: Ledger, images: Path) -> dict[str, Any]:
         "classes": len(tested),
         "images": sum(len(one.images) for one in tested),
         "both maps useless": sum(one.useless for one in tested),
-        "complete map failed": sum(0 in one for one in failed),
+        "conservative map failed": sum(0 in one for one in failed),
         "positive map failed": sum(1 in one for one in failed),
-        "undecided, complete": sum(
+        "undecided, conservative": sum(
             0 not in bad and one.verdicts[0].p_better > 0.05
             for one, bad in zip(tested, failed, strict=True)
         ),

@@ -168,7 +168,7 @@ def audit(
     say_folder(dataset)
     asked = _asked(limit, seed, asked)
     receipt = make_receipt(
-        loaded, dataset, total=total, method="complete", dtype=choice.dtype, **asked
+        loaded, dataset, total=total, method="conservative", dtype=choice.dtype, **asked
     )
     other = _training(training, receipt, quiet=quiet)
     ledger = replace(open_ledger(output, receipt), training=other)

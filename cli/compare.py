@@ -57,7 +57,9 @@ class Compared(NamedTuple):
     "Repeatable; drawn in this order.",
 )
 @options.views_option
-@options.target_options(loss_help="As for explain.  [default: logit; with --against: difference]")
+@options.target_options(
+    loss_help="As for explain.  [default: log-odds; with --against: difference]"
+)
 @options.folder_option(
     "jaxattr-compare", "-o", help="Folder for the files, named compare.<format>."
 )
@@ -103,11 +105,12 @@ def compare(
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)
+    from jaxattr import heads
     from jaxattr.labels import LabelTable
 
     loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
-    question = targets.question(target, against, loss, table)
+    question = targets.question(target, against, loss, table, heads.link(loaded.config))
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:

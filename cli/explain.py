@@ -22,6 +22,7 @@ METHODS = (
     "ca_lig",
     "caap",
     "complete",
+    "conservative",
     "cp_lrp",
     "dix",
     "finer_cam",
@@ -45,6 +46,7 @@ METHODS = (
     "t_attr",
     "tam",
     "tis",
+    "token_relevance",
     "vit_cx",
     "xgrad_cam",
 )
@@ -58,16 +60,16 @@ _CHUNK = 8
 )
 @options.model_options
 @options.target_options(
-    loss_help="What is explained: the target's logit, or with --against the two logits' "
-    "difference, relative difference (Eq. 8), or ratio.  [default: logit; with --against: "
-    "difference]"
+    loss_help="What is explained: the target's log-odds against all other classes, its logit, or "
+    "with --against the two logits' difference, relative difference (Eq. 8), or ratio.  [default: "
+    "log-odds; with --against: difference]"
 )
 @guides.guide_options
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     metavar="METHOD",
-    default="complete",
+    default="conservative",
     show_default=True,
     help="One of `jaxattr methods`.",
 )
@@ -138,14 +140,17 @@ def explain(
     found = scenes.draw_named(output.find_images(images), folder / "scenes")
     output.make_folder(folder)
     options.prepare_jax(choice.dtype)
+    from jaxattr import heads
     from jaxattr.labels import LabelTable
 
     loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
+    link, guided = heads.link(loaded.config), guide is not None
+    question = targets.question(target, against, loss, table, link, guided, details or 0)
     run = Run(
         model=loaded,
         table=table,
-        question=targets.question(target, against, loss, table, guide is not None, details or 0),
+        question=question,
         method=method,
         formats=tuple(dict.fromkeys(formats)),
         folder=folder,

@@ -126,7 +126,7 @@ def _maps(run: Run) -> Any:
     @jax.jit
     def compute(model: Any, image: Any, guides: Any, target: Any, against: Any) -> Any:
         beside = guided(model, image, guides, target, against, loss=build, method=method)
-        return beside, method(model, image, losses.target_logit(target))
+        return beside, method(model, image, losses.log_odds(target))
 
     return compute
 
@@ -192,7 +192,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
         title = "With its guide" if count == 1 else f"Mean of {count} guides"
         cells = [
             Cell(photo, said["title"], said["detail"]),
-            Cell(photo, f"{name}, no guide", "loss logit", alone, "alone"),
+            Cell(photo, f"{name}, no guide", "loss log-odds", alone, "alone"),
             Cell(beside.canvas, f"{name} beside {first}", beside_words, canvas, "canvas"),
             Cell(photo, title, f"loss {run.question.loss}", mean, "own"),
         ]
@@ -206,7 +206,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
 
 def content(one: Explained) -> dict[str, Any]:
     """What a guided photo's data file holds beyond the others': `maps` are the means,
-    `unguided` those of the target's logit without any guide."""
+    `unguided` those of the target's log-odds without any guide."""
     import numpy as np
 
     results = [beside.result for beside in one.guided]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from jaxattr.types import Loss
 
 # The losses' names; a test holds that `loss` knows each.
-LOSSES = ("logit", "difference", "relative", "ratio")
+LOSSES = ("log-odds", "logit", "difference", "relative", "ratio")
+_OF_ONE = ("log-odds", "logit")
 _TOP = re.compile(r"top([1-9][0-9]*)", re.IGNORECASE)
 
 
@@ -49,12 +50,15 @@ def question(
     against: str | None,
     loss: str | None,
     table: LabelTable,
+    link: str | None,
     guided: bool = False,
     details: int = 0,
 ) -> Question:
     """Resolve the words; raises `LabelError` or a usage error.
 
-    `guided`: each target is set against a guide's class, which is not known yet.
+    `guided`: each target is set against a guide's class, which is not known yet. `link` is
+    `heads.link`: the logit of a sigmoid is its log-odds, and called so; the values of a regression
+    have none.
     """
     most = table.classes or len(table.labels)
     if most == 1 and against is not None:
@@ -63,13 +67,19 @@ def question(
             "leave out --against: what speaks against it is the negative part of its map."
         )
     paired = guided or bool(details)
+    if loss == "log-odds" and link is None:
+        raise click.UsageError(
+            "--loss log-odds wants probabilities, and this model is a regression, whose outputs "
+            "are values; leave out --loss, or write --loss logit."
+        )
     if loss is None:
-        loss = "difference" if against is not None or paired else "logit"
-    if loss == "logit" and details:
-        raise click.UsageError("--loss logit looks at one class; leave out --details or --loss.")
-    if loss == "logit" and against is not None:
-        raise click.UsageError("--loss logit looks at one class; leave out --against or --loss.")
-    if loss != "logit" and against is None and not paired:
+        loss = "logit" if link is None else "log-odds"
+        loss = "difference" if against is not None or paired else loss
+    if loss in _OF_ONE and details:
+        raise click.UsageError(f"--loss {loss} looks at one class; leave out --details or --loss.")
+    if loss in _OF_ONE and against is not None:
+        raise click.UsageError(f"--loss {loss} looks at one class; leave out --against or --loss.")
+    if loss not in _OF_ONE and against is None and not paired:
         raise click.UsageError(
             f"--loss {loss} sets one class against another; add --against LABEL or --against rival."
         )
@@ -91,6 +101,8 @@ def question(
             f"--details {details} is fewer than the {max(len(named), top)} classes of --target; "
             f"write --details {max(len(named), top)}."
         )
+    if loss == "log-odds" and link == "sigmoid":
+        loss = "logit"
     return Question(tuple(named), top, other, loss, details)
 
 
@@ -116,10 +128,11 @@ def ask(question: Question, logits: np.ndarray) -> list[Asked]:
 
 
 def loss(name: str) -> Callable[[Any, Any], Loss]:
-    """The function of `jaxattr.losses`, taking both classes; `logit` ignores the second."""
+    """The function of `jaxattr.losses`, taking both classes; those of one ignore the second."""
     from jaxattr import losses
 
     return {
+        "log-odds": lambda first, second: losses.log_odds(first),
         "logit": lambda first, second: losses.target_logit(first),
         "difference": losses.difference,
         "relative": losses.relative_difference,

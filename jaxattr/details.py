@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxattr import losses
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import complete
+from jaxattr.methods import conservative
 from jaxattr.types import Image, Logits, Loss, Model
 
 
@@ -42,7 +42,7 @@ def details(
     classes: Any,
     *,
     loss: Callable[[Any, Any], Loss] = losses.difference,
-    method: Callable[..., Any] = complete,
+    method: Callable[..., Any] = conservative,
 ) -> Details:
     """The maps of all ordered pairs of K different classes, `classes`: `[K]` indices.
 

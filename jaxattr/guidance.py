@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxattr import losses
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
-from jaxattr.methods import complete
+from jaxattr.methods import conservative
 from jaxattr.types import Image, Loss, Model
 from jaxattr.vit import check_image
 
@@ -143,7 +143,7 @@ def guided(
     against: Int[Array, " guide"],
     *,
     loss: Callable[[Any, Any], Loss] = losses.difference,
-    method: Callable[..., Any] = complete,
+    method: Callable[..., Any] = conservative,
     layout: Layout = Layout(),
 ) -> Guided:
     """Explain one class of an image against each of n guides, and how far the maps agree.

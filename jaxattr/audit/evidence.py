@@ -11,9 +11,11 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
+from jaxattr import losses, relevance
 from jaxattr.attention_rollout import CORRECTIONS
 from jaxattr.audit.views import views
-from jaxattr.gradients import Layer, over_images, readout, to_map, walk_back
+from jaxattr.gradients import Walk, over_images, rollout_row, to_map
+from jaxattr.methods import positive
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Logits, Map, Model
 from jaxattr.vit import ViT, apply, apply_block, check_image, read_queries
@@ -38,18 +40,19 @@ def evidence(model: Model, image: Image, label: Int[Array, ""]) -> Evidence:
     """Explain one image for its label, its strongest rival, and the label against the rival.
 
     The rival is the class with the highest logit but the label: the prediction, where that is
-    another class. One forward pass and one backward pass over three losses (label, rival, label
-    minus rival) give three complete maps and the positive map of the label; a forward pass a view
-    gives the means.
+    another class. `methods.conservative` explains three losses in one batched backward pass: the
+    log-odds of the label, those of the rival, and the difference of the two logits. The fourth map
+    is `methods.positive` of the label's logit, which has no sign. A forward pass a view gives the
+    means.
     """
     which = jnp.arange(3)
-    walk = jax.vmap(partial(_explain, model, image, label))(which)
-    complete, positive = walk.state
+    walk = jax.vmap(partial(_conservative, model, image, label))(which)
     # Logits and features do not depend on the loss: all three lanes hold the same.
     logits, feature = walk.logits[0], at_least_float32(walk.features[0].mean(axis=0))
-    maps = [to_map(model.config, row) for row in (*complete, positive[0])]
+    maps = [to_map(model.config, row) for row in walk.state]
+    unsigned = positive(model, image, losses.target_logit(label))
     means = _means(model, image, logits, feature)
-    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps)
+    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps, unsigned)
 
 
 @jax.jit
@@ -109,24 +112,13 @@ def _means(model: Model, image: Array, logits: Array, feature: Array) -> tuple[A
     )
 
 
-def _explain(model: Model, image: Array, label: Array, which: Array):
-    def fold(rows: tuple[Array, Array], layer: Layer):
-        heads, queries, tokens = layer.attention.shape
-
-        def step(row: Array, weight: Array) -> Array:
-            weighted = (weight * layer.attention).reshape(heads * queries, tokens)
-            return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
-
-        complete, positive = rows
-        return step(complete, layer.gradient), step(
-            positive, CORRECTIONS["positive"](layer.gradient)
-        )
-
-    start = readout(model.config)
-    return walk_back(model, image, Partial(_loss, label, which), fold, (start, start))
+def _conservative(model: Model, image: Array, label: Array, which: Array) -> Walk:
+    rules = relevance.conservative(model.config.activation)
+    loss = Partial(_loss, label, which)
+    return rollout_row(model, image, loss, CORRECTIONS["complete"], rules=rules)
 
 
 def _loss(label: Array, which: Array, logits: Array) -> Array:
     rival = strongest_rival(lax.stop_gradient(logits), label)
-    first, second = logits[label], logits[rival]
-    return jnp.stack([first, second, first - second])[which]
+    asked = [losses.log_odds(label), losses.log_odds(rival), losses.difference(label, rival)]
+    return jnp.stack([one(logits) for one in asked])[which]

@@ -31,7 +31,7 @@ from jaxattr.threads import map_ahead
 Columns = dict[str, np.ndarray]
 Result = TypeVar("Result")
 
-FORMAT = 1
+FORMAT = 2
 _READ = 512
 _FINITE = frozenset(("logits", "feature", "mean_logits", "mean_feature"))
 MAPS = ("map_label", "map_rival", "map_pair", "map_positive")
@@ -93,9 +93,9 @@ def schema(receipt: Receipt) -> pa.Schema:
     - `sha256` of the file, `prediction`, `rival` (the strongest class but the label);
     - `logits`, `feature` (what the head read, the normalised class token), and `mean_logits`,
       `mean_feature` over the image and its `views`; null in ledgers that were made without;
-    - `map_label`, `map_rival` (complete maps of the two logits), `map_pair` (complete map of
-      label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to be
-      multiplied by `scale_...`;
+    - `map_label`, `map_rival` (conservative maps of the two log-odds), `map_pair` (conservative map
+      of label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to
+      be multiplied by `scale_...`;
     - `thumbnail`: WebP of what the model saw;
     - `hash`: 63 bits that copies are looked for by (`hashing.packed_hash`), empty where there are
       none; null in ledgers that were made without.
@@ -338,6 +338,8 @@ def open_ledger(folder: Path, receipt: Receipt) -> Ledger:
     changed = {name for name in wanted if earlier.get(name) != wanted[name]}
     if not changed:
         return Ledger(folder, receipt)
+    if "format" in changed:
+        raise LedgerError(f"{path}: {_old(earlier)}")
     if not changed.issubset(_OF_FOLDER) or not _same_images(earlier, wanted):
         settings = earlier.get("settings")
         said = sorted(changed - {"settings"})
@@ -398,6 +400,13 @@ def _entries(path: Path) -> dict[str, Any]:
     return entries
 
 
+def _old(entries: dict[str, Any]) -> str:
+    return (
+        f"format is {entries.get('format')!r}, wanted {FORMAT}: no ledger of this version of "
+        f"jaxattr, whose maps are others; run `jaxattr audit` again, with another --output."
+    )
+
+
 def _receipt(path: Path) -> Receipt:
     """What `open_ledger` has written.
 
@@ -406,10 +415,7 @@ def _receipt(path: Path) -> Receipt:
     """
     entries = _entries(path)
     if entries.get("format") != FORMAT:
-        raise LedgerError(
-            f"{path}: format is {entries.get('format')!r}, wanted {FORMAT}: no ledger of this "
-            f"version of jaxattr; run `jaxattr audit` again, with another --output."
-        )
+        raise LedgerError(f"{path}: {_old(entries)}")
     known = {one.name: entries.get(one.name, one.default) for one in fields(Receipt)}
     tuples = {"labels": str, "grid": int, "sizes": list, "unlooked": list}
     wanted = dict.fromkeys(("format", "feature_size", "count", "total", "shard_size"), int)

@@ -47,7 +47,7 @@ class ClassSummary(NamedTuple):
     confusions: tuple[tuple[int, int], ...]
     """Wrong predictions and their number of images, most frequent first."""
     mean_map: Float[np.ndarray, "row column"]
-    """Mean over images of the label's complete map, each divided by its L1 norm."""
+    """Mean over images of the label's map, each divided by its L1 norm."""
     consistency: float
     """L1 norm of `mean_map`: 1 if all maps are alike, near 0 if they cancel."""
     mean_photo: UInt8[np.ndarray, "height width 3"] | None

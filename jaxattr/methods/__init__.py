@@ -48,6 +48,16 @@ _PAPER = "Cui, Fan, Chen 2026"
 
 # name, function, signed, target-dependent, differentiates, cost, source
 _ROWS = (
+    (
+        "conservative",
+        conservative,
+        True,
+        True,
+        "attention",
+        "1F + 1B",
+        "ours, after Cui et al.",
+    ),
+    ("token_relevance", token_relevance, True, True, "hidden", "1F + 1B", "ours"),
     ("raw_attention", raw_attention, False, False, "nothing", "1F", "Vaswani et al. 2017"),
     ("rollout", rollout, False, False, "nothing", "1F", f"{_PAPER}, Eq. 1-3"),
     (
@@ -62,16 +72,6 @@ _ROWS = (
     ("positive", positive, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 4 (GAE)"),
     ("complete", complete, True, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 5"),
     ("absolute", absolute, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 6"),
-    (
-        "conservative",
-        conservative,
-        True,
-        True,
-        "attention",
-        "1F + 1B",
-        "ours, after Cui et al.",
-    ),
-    ("token_relevance", token_relevance, True, True, "hidden", "1F + 1B", "ours"),
     ("gradient_rollout", gradient_rollout, False, True, "attention", "1F + 1B", "Gildenblat 2020"),
     ("grad_cam", grad_cam, True, True, "tokens", "1F + 1B", "Selvaraju et al. 2017"),
     ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from jaxattr.audit.ledger import MAPS, Receipt, open_ledger, pack
+from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, open_ledger, pack
 
 GRID = (3, 4)
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -47,7 +47,7 @@ def make_rows(count, *, labels=LABELS, grid=GRID, classes=4, seed=0, unreadable=
 
 def make_ledger(folder, rows, *, labels=LABELS, grid=GRID, shard_size=7, total=None, **changes):
     entries = {
-        "format": 1,
+        "format": FORMAT,
         "version": "0",
         "model": "a-model",
         "parameters": "p" * 64,

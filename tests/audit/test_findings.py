@@ -15,7 +15,7 @@ from jaxattr.audit.export import COLUMNS, findings_csv, findings_json
 from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings import FINDERS, find
 from jaxattr.audit.findings.contaminated_pair import pair_tests
-from jaxattr.audit.ledger import MAPS, Ledger, Receipt, open_ledger, read_ledger
+from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, open_ledger, read_ledger
 from jaxattr.audit.limits import limits
 from jaxattr.audit.limits_text import sentences
 from jaxattr.audit.posterior import posterior
@@ -49,7 +49,20 @@ def write(
     names = tuple(f"class {i:02d}, also {i}" for i in range(logits.shape[1]))
     count = len(label)
     receipt = Receipt(
-        1, "0", "model", "x", names, GRID, feature.shape[1], {}, "d", "h", count, count, shard, {}
+        FORMAT,
+        "0",
+        "model",
+        "x",
+        names,
+        GRID,
+        feature.shape[1],
+        {},
+        "d",
+        "h",
+        count,
+        count,
+        shard,
+        {},
     )
     ledger = open_ledger(folder, receipt)
     for number in range(receipt.shards):

@@ -11,7 +11,7 @@ from scipy import special
 
 from jaxattr.audit.excess import excess
 from jaxattr.audit.findings.learned_contamination import LISTED, learned_contamination
-from jaxattr.audit.ledger import Receipt
+from jaxattr.audit.ledger import FORMAT, Receipt
 from jaxattr.bench.labelled import Labelled
 
 CLASSES, EACH = 8, 100
@@ -35,7 +35,7 @@ def make(seed: int, mixed: float = 0.0, moved: int = 0) -> Labelled:
     others = logits.copy()
     others[np.arange(count), label] = -np.inf
     names = tuple(f"class {i}" for i in range(CLASSES))
-    receipt = Receipt(1, "0", "m", "x", names, (2, 2), 12, {}, "d", "h", count, count, 100, {})
+    receipt = Receipt(FORMAT, "0", "m", "x", names, (2, 2), 12, {}, "d", "h", count, count, 100, {})
     columns = {
         "index": np.arange(count, dtype=np.int32),
         "label": label.astype(np.int32),

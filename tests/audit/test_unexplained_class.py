@@ -32,9 +32,9 @@ def test_areas_agree_with_a_loop(tmp_path, tiny_model, tiny_images, monkeypatch)
     pixels = np.asarray(image)
     mean = pixels.mean(axis=(0, 1))
     for name, index, column in (
-        ("complete", question["image"], "map_label"),
+        ("conservative", question["image"], "map_label"),
         ("positive", question["image"], "map_positive"),
-        ("donor_complete", question["donor"], "map_label"),
+        ("donor_conservative", question["donor"], "map_label"),
     ):
         scores = ledger.rows([index], column)[index][column].ravel()
         order = np.argsort(-scores, kind="stable")
@@ -111,9 +111,9 @@ def _answered(generator, class_, kind, count=8) -> list[Answered]:
         gain = {"useless": 0.0, "good": 0.3, "positive": 0.3, "unclear": 0.0}[kind]
         noise = generator.normal(0, 0.4 if kind == "unclear" else 0.01, 2)
         answer = {
-            "complete": null[0] - (0 if kind == "positive" else gain) + noise[0],
+            "conservative": null[0] - (0 if kind == "positive" else gain) + noise[0],
             "positive": null[1] - gain + noise[1],
-            "donor_complete": null[2],
+            "donor_conservative": null[2],
             "donor_positive": null[2],
             "random": [null[3], 0.6],
         }
@@ -133,12 +133,16 @@ def test_the_finding(tmp_path) -> None:
     assert (first.classes, first.severity, first.extra["maps"]) == (
         (0,),
         "medium",
-        ["complete", "positive"],
+        ["conservative", "positive"],
     )
     assert first.q_value is not None
     assert first.q_value <= 0.05
-    assert (second.classes, second.severity, second.extra["maps"]) == ((2,), "low", ["complete"])
-    assert "Do not read the complete maps of cat" in second.title
+    assert (second.classes, second.severity, second.extra["maps"]) == (
+        (2,),
+        "low",
+        ["conservative"],
+    )
+    assert "Do not read the conservative maps of cat" in second.title
     assert "Read the positive maps" in second.action
 
 

@@ -233,12 +233,12 @@ def test_maps_that_are_useless_are_named_and_those_that_are_not_are_recommended(
     found: list[Any] = list(unexplained_class(ledger))
     both, one = found
     assert both.title.startswith("Do not read the maps of ant: ")
-    assert one.title.startswith("Do not read the complete maps of cat: ")
+    assert one.title.startswith("Do not read the conservative maps of cat: ")
     members = [each.answer for each in answered if each.question["label"] == 2]
     gains = {
-        "a random map": [np.mean(each["random"]) - each["complete"] for each in members],
+        "a random map": [np.mean(each["random"]) - each["conservative"] for each in members],
         "the map of another image of the class": [
-            each["donor_complete"] - each["complete"] for each in members
+            each["donor_conservative"] - each["conservative"] for each in members
         ],
     }
     null = min(gains, key=lambda name: np.mean(gains[name]))

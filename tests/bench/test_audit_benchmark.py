@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr.audit.findings.mislabelled_image import suspects, suspicion
-from jaxattr.audit.ledger import Receipt, open_ledger, read_ledger
+from jaxattr.audit.ledger import FORMAT, Receipt, open_ledger, read_ledger
 from jaxattr.audit.posterior import Recipe, fit_posterior, posterior
 from jaxattr.bench import audit, audit_scores, moving, rankings
 from jaxattr.bench.audit_figure import draw
@@ -39,7 +39,9 @@ def held(tmp_path_factory) -> Labelled:
     logits = 1.5 * (feature @ means.T - 0.5 * (means**2).sum(axis=1))
     names = tuple(f"class {i}" for i in range(CLASSES + 1))
     count = len(truth)
-    receipt = Receipt(1, "0", "m", "x", names, (2, 2), SIZE, {}, "d", "h", count, count, 100, {})
+    receipt = Receipt(
+        FORMAT, "0", "m", "x", names, (2, 2), SIZE, {}, "d", "h", count, count, 100, {}
+    )
     ledger = open_ledger(tmp_path_factory.mktemp("held"), receipt)
     for number in range(receipt.shards):
         rows = range(number * 100, min(count, number * 100 + 100))

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from jaxattr.audit.ledger import MAPS, Receipt, open_ledger, pack
+from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, open_ledger, pack
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
 GRID = (4, 4)
@@ -52,7 +52,7 @@ def rows(predicted, *, classes=5, unreadable=(), certain=4.0):
 def ledger(folder, given, *, labels=LABELS, total=None, **changes):
     """The ledger of these rows; `sizes`, `unlooked` and `total` say what else the folder has."""
     entries = {
-        "format": 1,
+        "format": FORMAT,
         "version": "0",
         "model": "a-model",
         "parameters": "p" * 64,

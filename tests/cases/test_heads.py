@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -228,6 +229,22 @@ def test_nothing_to_set_one_output_against(run, world) -> None:
     refused(run("compare", "regression", photo, "--against", "rival"), "one output")
     refused(run("explain", "multilabel", photo, "--guide", "auto"), "--guide", "multi_label")
     refused(run("explain", "onelogit", photo, "--details", 2), "--details 2 is more than")
+
+
+@pytest.mark.parametrize("kind", ["onelogit", "multilabel", "regression"])
+def test_what_is_explained_by_default(run, world, kind) -> None:
+    """The logit of a sigmoid is its log-odds, and called so; a value has none."""
+    words = world / "a.png", "--method", "positive", "-f", "json"
+    assert run("explain", kind, *words).exit_code == 0
+    found = json.loads(Path("jaxattr-explain/a.json").read_text())
+    assert found["loss"] == "logit"
+    asked = run("explain", kind, *words, "--loss", "log-odds")
+    if kind == "regression":
+        refused(asked, "--loss log-odds wants probabilities", "write --loss logit")
+        return
+    assert asked.exit_code == 0, asked.output
+    again = json.loads(Path("jaxattr-explain/a.json").read_text())
+    assert again == found
 
 
 def test_compare(run, world) -> None:

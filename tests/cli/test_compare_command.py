@@ -87,7 +87,7 @@ def test_views_are_averaged_and_said(run, files, tmp_path):
     content = json.loads((tmp_path / "jaxattr-compare" / "compare.json").read_text())
     assert content["views"] == 2
     image = jnp.asarray(images.preprocess(folder / "a.png", model.preprocessing))
-    loss, function = losses.target_logit(2), METHODS["complete"].function
+    loss, function = losses.log_odds(2), METHODS["complete"].function
     both = function(model, image, loss), function(model, image[:, ::-1], loss)[:, ::-1]
     wanted = (both[0] + both[1]) / 2
     largest = np.abs(wanted).max()

@@ -74,7 +74,7 @@ def photo(files, number=0):
     return files / "photos" / f"p{number}.png"
 
 
-def by_hand(model, path, loss, method="complete"):
+def by_hand(model, path, loss, method="conservative"):
     """One image without any batching: its logits, and the map of a loss."""
     image = jnp.asarray(images.preprocess(path, model.preprocessing))
     logits, one = compute(model, image, loss, method)
@@ -90,6 +90,7 @@ def test_names_that_help_repeats():
     assert set(command.METHODS) == set(METHODS)
     logits = jnp.array([2.0, 4.0, -1.0])
     values = {name: float(targets.loss(name)(0, 1)(logits)) for name in targets.LOSSES}
+    assert values.pop("log-odds") == pytest.approx(2 - np.log(np.exp(4) + np.exp(-1)), 1e-6)
     assert values == {"logit": 2.0, "difference": -2.0, "relative": -1.0, "ratio": 0.5}
 
 
@@ -130,7 +131,7 @@ def test_raw_maps_of_a_folder_are_the_methods(run, files, model, method):
             assert found["against"].tolist() == [-1] * len(expected)
             assert found["labels"].tolist() == list(SHORT)
             for class_, one in zip(found["classes"], found["maps"], strict=True):
-                loss = losses.target_logit(int(class_))
+                loss = losses.log_odds(int(class_))
                 correct = by_hand(model, photo(files, number), loss, method)[1]
                 np.testing.assert_allclose(one, correct, atol=1e-4 * np.abs(correct).max())
 
@@ -140,14 +141,14 @@ def test_views_are_averaged_and_said(run, files, model):
     result = run(photo(files), *words)
     assert result.exit_code == 0, result.stderr
     image = jnp.asarray(images.preprocess(photo(files), model.preprocessing))
-    loss, function = losses.target_logit(2), METHODS["complete"].function
+    loss, function = losses.log_odds(2), METHODS["conservative"].function
     both = function(model, image, loss), function(model, image[:, ::-1], loss)[:, ::-1]
     wanted = (both[0] + both[1]) / 2
     with np.load("jaxattr-explain/p0.npz", allow_pickle=False) as found:
         assert found["views"] == 2
         np.testing.assert_allclose(found["maps"][0], wanted, atol=1e-4 * np.abs(wanted).max())
     drawn = Path("jaxattr-explain/p0-lynx.svg").read_text()
-    assert "method complete, mean of 2 views" in drawn
+    assert "method conservative, mean of 2 views" in drawn
 
 
 @pytest.mark.parametrize(
@@ -197,13 +198,13 @@ def test_a_loss_that_does_not_guide_is_told_with_the_images_name(run, files, mod
 
 def test_many_images_and_classes_are_traced_once(run, files, monkeypatch):
     traces = []
-    complete = METHODS["complete"].function
+    usual = METHODS["conservative"]
 
     def counting(*arguments):
         traces.append(1)
-        return complete(*arguments)
+        return usual.function(*arguments)
 
-    monkeypatch.setitem(METHODS, "complete", METHODS["complete"]._replace(function=counting))
+    monkeypatch.setitem(METHODS, "conservative", usual._replace(function=counting))
     assert run(files / "photos", "-t", "top3", "-f", "json").exit_code == 0
     assert len(traces) == 1
 

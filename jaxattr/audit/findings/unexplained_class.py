@@ -13,7 +13,7 @@ from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import answers
 from jaxattr.labels import LabelTable
 
-MAPS = ("complete", "positive")
+MAPS = ("conservative", "positive")
 NULL = (
     f"covering the map's highest places takes {USEFUL} more of the class's probability than a "
     "random map does, and than the map of another image of the class"
@@ -24,7 +24,7 @@ NO_GAIN = "covering the map's highest places takes no more than covering by its 
 class _Tested(NamedTuple):
     class_: int
     verdicts: tuple[Verdict, Verdict]
-    """Of the complete and the positive map."""
+    """Of the conservative and the positive map."""
     q_values: tuple[float, float]
     images: tuple[int, ...]
 
@@ -142,8 +142,8 @@ def _all(tested: list[_Tested]) -> Finding:
         severity="medium",
         title="Do not read any map of this model: they are no better than their nulls",
         detail=(
-            f"In all {len(tested)} classes tested, covering the highest places of the complete "
-            f"and of the positive maps takes no more of the class's probability than covering by "
+            f"In all {len(tested)} classes tested, covering the highest places of the {MAPS[0]} "
+            f"and of the {MAPS[1]} maps takes no more of the class's probability than covering by "
             f"{NULLS[0]} or by {NULLS[1]} does; the largest gain is {max(gains):+.3f}."
         ),
         classes=tuple(one.class_ for one in tested),

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject
 
 NAME = "deletion"
-VERSION = 1
+VERSION = 2
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7)
 """Shares of the image that are covered."""
 FILL = "mean"
 """Covered patches take the image's mean colour; black is evidence for some classes."""
 RANDOM = 2
 """Random maps for each image."""
-TESTED = {"complete": "map_label", "positive": "map_positive"}
+TESTED = {"conservative": "map_label", "positive": "map_positive"}
 """The maps that are tested, and their columns in the ledger."""
 
 _perturb = jax.jit(perturb, static_argnames=("steps", "fill", "chunk_size"))
