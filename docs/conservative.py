@@ -53,9 +53,11 @@ def main() -> None:
         "tuning scenes": tuning_scenes,
         "tuning photos": tuning_photos,
         **{f"held out, {kind}": lambda kind=kind: held_scenes(kind) for kind in SCENES},
-        "paired scenes": paired_scenes,
+        "paired scenes": lambda: paired_scenes("heldout-scenes"),
+        "paired scenes, chosen": lambda: paired_scenes("heldout-scenes-chosen"),
         "held out, photos": lambda: held_photos("mean"),
         "paired photos": lambda: held_photos("ahead"),
+        "paired photos, chosen": lambda: held_photos("ahead", "heldout-photos-chosen"),
         "boxes": boxes,
         "corners": corners,
     }
@@ -147,12 +149,12 @@ def held_scenes(kind: str) -> str:
     return markdown(["method", "model", "loss", *SCENES[kind].values()], rows, 3)
 
 
-def paired_scenes() -> str:
+def paired_scenes(name: str) -> str:
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     asked = {
         (kind, one): f"{kind}: {title}" for kind in SCENES for one, title in SCENES[kind].items()
     }
-    for one in read("heldout-scenes")["paired"]:
+    for one in read(name)["paired"]:
         key = one["scenes"], one["measure"]
         if one["loss"] != "logit" and key in asked:
             cells.setdefault((one["method"], one["loss"]), {})[key] = one["ahead"]
@@ -160,8 +162,8 @@ def paired_scenes() -> str:
     return markdown(["method", "loss", *asked.values()], rows, 2)
 
 
-def held_photos(key: str) -> str:
-    found = read("heldout-photos")
+def held_photos(key: str, name: str = "heldout-photos") -> str:
+    found = read(name)
     methods = list(dict.fromkeys(row["method"] for row in found))
     asked = [one for one in FAITHFULNESS if any(row["metric"] == one for row in found)]
     cells = {(row["method"], row["metric"]): row.get(key) for row in found}
