@@ -77,7 +77,8 @@ class _Both(Explainer):
     def explain(self, row: Row, images: Any, labels: Any, names: Any, **options: Any) -> Any:
         """The maps of one row for the labels."""
         if "; " in row.name:
-            return Variants(self.model, (row.name,)).explain(row, images, labels, names)
+            model = options.get("model") or self.model
+            return Variants(model, (row.name,)).explain(row, images, labels, names)
         return super().explain(row, images, labels, names, **options)
 
 
