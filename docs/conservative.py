@@ -150,7 +150,7 @@ def held_scenes(kind: str) -> str:
 
 
 def paired_scenes(name: str) -> str:
-    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    cells: dict[tuple[str, str], dict[Any, Any]] = {}
     asked = {
         (kind, one): f"{kind}: {title}" for kind in SCENES for one, title in SCENES[kind].items()
     }
