@@ -155,8 +155,9 @@ def test_conservative_weighs_each_edge_by_what_arrives_along_it(carrying, tiny_i
 def test_token_relevance_is_what_arrives_from_each_token(carrying, tiny_images) -> None:
     model, w, blocks, x = carrying
     own = np.eye(7)[:, :, None]  # origin, token, feature
-    arrived = sum(
-        _arriving(w, blocks, x, own * kept["x"], layer) for layer, kept in enumerate(blocks)
+    arrived = np.sum(
+        [_arriving(w, blocks, x, own * kept["x"], layer) for layer, kept in enumerate(blocks)],
+        axis=0,
     )
     run = jax.jit(
         jax.vmap(METHODS["token_relevance"].function, in_axes=(None, None, 0)),

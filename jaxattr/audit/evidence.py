@@ -50,9 +50,9 @@ def evidence(model: Model, image: Image, label: Int[Array, ""]) -> Evidence:
     # Logits and features do not depend on the loss: all three lanes hold the same.
     logits, feature = walk.logits[0], at_least_float32(walk.features[0].mean(axis=0))
     maps = [to_map(model.config, row) for row in walk.state]
-    unsigned = positive(model, image, losses.target_logit(label))
+    maps.append(positive(model, image, losses.target_logit(label)))
     means = _means(model, image, logits, feature)
-    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps, unsigned)
+    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps)
 
 
 @jax.jit
