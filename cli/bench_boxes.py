@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     default=0.9,
     show_default=True,
     help="Probability of the label, as the top class, that makes a photo recognised.",
 )
 @click.option(
     "--area",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     nargs=2,
     default=(0.08, 0.5),
     show_default=True,

@@ -13,6 +13,7 @@ import pytest
 from jaxattr import losses
 from jaxattr.details import details
 from jaxattr.errors import JaxattrError
+from jaxattr.methods import complete
 from jaxattr.types import Taps
 
 CLASSES = (3, 0, 4)
@@ -47,7 +48,7 @@ def relative(first, second, logits):
 
 def test_pair_maps_are_those_of_separate_gradients(tiny_model, tiny_images):
     image = tiny_images[0]
-    found = jax.jit(details)(tiny_model, image, jnp.array(CLASSES))
+    found = jax.jit(partial(details, method=complete))(tiny_model, image, jnp.array(CLASSES))
     pairs = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
     assert pairs == list(permutations(CLASSES, 2))
     for (first, second), one in zip(pairs, found.maps, strict=True):
@@ -86,7 +87,7 @@ def _equations(jaxpr):
 
 def test_another_loss_applies(tiny_model, tiny_images):
     image = tiny_images[0]
-    run = jax.jit(lambda *given: details(*given, loss=losses.relative_difference))
+    run = jax.jit(lambda *given: details(*given, loss=losses.relative_difference, method=complete))
     found = run(tiny_model, image, jnp.array(CLASSES[:2]))
     for first, second, one in zip(found.first, found.second, found.maps, strict=True):
         expected = by_gradient(tiny_model, image, partial(relative, first, second))

@@ -133,7 +133,7 @@ def test_the_command_and_its_nulls():
 
 
 def test_what_is_refused(model):
-    with pytest.raises(JaxattrError, match="unknown method nonsense; choose from raw_attention"):
+    with pytest.raises(JaxattrError, match="unknown method nonsense; choose from conservative"):
         funnybirds.run(model, methods=["nonsense"])
     with pytest.raises(JaxattrError, match="0 scenes asked for"):
         funnybirds.run(model, count=0)

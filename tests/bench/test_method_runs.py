@@ -267,7 +267,7 @@ def test_what_is_refused(model, dataset, world, finished, tmp_path):
     def run(**given):
         return benchmark.run(model, dataset, tmp_path / "out", **given)
 
-    with pytest.raises(JaxattrError, match="unknown method nonsense; choose from raw_attention"):
+    with pytest.raises(JaxattrError, match="unknown method nonsense; choose from conservative"):
         run(methods=["nonsense"])
     with pytest.raises(JaxattrError, match="unknown metric taste; choose from positive"):
         run(methods=["rollout"], measured=["taste"])
