@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -108,7 +108,8 @@ class Explainer:
     def compile(self, method: str) -> Any:
         """The compiled function of `SHARD` images, any weights and labels."""
         leaves, structure = jax.tree.flatten(self.model)
-        return _compile(method, structure, tuple((one.shape, str(one.dtype)) for one in leaves))
+        shapes = tuple((one.shape, str(one.dtype)) for one in leaves)
+        return _compile(METHODS[method].function, SHARD, structure, shapes)
 
     def _given(self, images: Pictures, labels: Labels) -> tuple[Array, Array]:
         return jnp.asarray(images.astype(self.model.config.dtype)), jnp.asarray(labels)
@@ -126,22 +127,27 @@ def centred_blob(grid: tuple[int, int]) -> Float[np.ndarray, "row column"]:
 
 
 @lru_cache(maxsize=64)
-def _compile(method: str, structure: Any, leaves: tuple[tuple[tuple[int, ...], str], ...]) -> Any:
+def _compile(
+    method: Callable[..., Any],
+    batch: int,
+    structure: Any,
+    leaves: tuple[tuple[tuple[int, ...], str], ...],
+) -> Any:
     """Ahead of time, so that times are without it, and once in a process for one architecture."""
     model = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in leaves])
     c = model.config
-    images = jax.ShapeDtypeStruct((SHARD, *c.image_size, c.channels), c.dtype)
-    labels = jax.ShapeDtypeStruct((SHARD,), "int32")
+    images = jax.ShapeDtypeStruct((batch, *c.image_size, c.channels), c.dtype)
+    labels = jax.ShapeDtypeStruct((batch,), "int32")
     return jax.jit(partial(_explain, method)).lower(model, images, labels).compile()
 
 
 def _explain(
-    method: str,
+    method: Callable[..., Any],
     model: Model,
     images: Float[Array, "image height width channel"],
     labels: Int32[Array, " image"],
 ) -> Float[Array, "image row column"]:
     def one(image: Image, label: Array) -> Array:
-        return METHODS[method].function(model, image, losses.target_logit(label))
+        return method(model, image, losses.target_logit(label))
 
     return over_images(one, images, labels)
