@@ -73,7 +73,7 @@ def tables(world: World) -> tuple[np.ndarray, np.ndarray, dict[int, int], np.nda
 def rows(world: World, number: int) -> list[dict[str, Any]]:
     """The rows of one shard."""
     from jaxattr.audit.hashing import packed_hash
-    from jaxattr.audit.ledger import MAPS, pack
+    from jaxattr.audit.ledger import MAPS, explained, pack, pack_classes
 
     truth, given, _, centres = tables(world)
     indices = range(number * SHARD, min((number + 1) * SHARD, world.images))
@@ -104,6 +104,10 @@ def rows(world: World, number: int) -> list[dict[str, Any]]:
         for name in MAPS:
             values = generator.normal(size=len(place)) + 3 * place
             row[name], row[name.replace("map", "scale")] = pack(values)
+        row |= {"classes": np.append(label, np.argsort(-others))[: explained(world.classes)]}
+        row |= {"weight_class": np.ones(len(row["classes"]))}
+        values = generator.normal(size=(len(row["classes"]), len(place))) + 3 * place
+        row["map_class"], row["scale_class"] = pack_classes(values)
         found.append(row)
     return found
 

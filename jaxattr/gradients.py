@@ -2,7 +2,8 @@
 
 One image at a time; batches are `vmap`, or `over_images`, which also knows what is fast where.
 Several losses of one image are `vmap(function, in_axes=(None, None, 0))`: the forward pass, which
-does not depend on them, is then run once, and one batched backward pass serves them all.
+does not depend on them, is then run once, and one batched backward pass serves them all. What needs
+the gradients of several losses together is a fold over `fold_back`.
 """
 
 from __future__ import annotations
@@ -30,15 +31,29 @@ class AttentionGradients(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What a streamed backward pass sees of one block; what `fold` does not read costs nothing."""
+    """What a streamed backward pass sees of one block; what `fold` does not read costs nothing.
+
+    Of several losses at once (`fold_back`) both gradients have an axis of losses in front.
+    """
 
     attention: Float[Array, "head query token"]
     """In the last block `query` counts only the tokens that the head reads."""
-    gradient: Float[Array, "head query token"]
+    gradient: Float[Array, "*loss head query token"]
     """The total derivative of the loss with respect to each entry of the attention."""
     hidden: Float[Array, "token hidden"]
     """The tokens that the block was given."""
-    hidden_gradient: Float[Array, "token hidden"]
+    hidden_gradient: Float[Array, "*loss token hidden"]
+
+
+class ForwardPass(NamedTuple):
+    """What a forward pass leaves for `fold_back`: see `forward_pass`."""
+
+    logits: Logits
+    features: Float[Array, "read hidden"]
+    head: Callable[..., Any]
+    """From the derivative by the logits to that by the last block's tokens."""
+    blocks: tuple[tuple[Callable[..., Any], Array, Array], ...]
+    """Of each block from `start_layer`: its pullback, its attention, the tokens it was given."""
 
 
 class Walk(NamedTuple):
@@ -107,11 +122,29 @@ def walk_back(
         ImageError: as `forward`.
         ValueError: `start_layer` does not fit the model.
     """
+    run = forward_pass(model, image, start_layer=start_layer, rules=rules)
+    state = fold_back(run, jax.grad(loss)(run.logits), fold, state)
+    return Walk(run.logits, run.features, state)
+
+
+def forward_pass(
+    model: Model,
+    image: Image,
+    *,
+    start_layer: int = 0,
+    rules: Rules = Rules(),  # noqa: B008
+) -> ForwardPass:
+    """The first half of `walk_back`, for losses that depend on the logits: see `fold_back`.
+
+    Raises:
+        ImageError: as `forward`.
+        ValueError: `start_layer` does not fit the model.
+    """
     c = model.config
     check_image(model, image)
     check_start_layer(c, start_layer)
     x = apply(model, ViT.embed, image, rules=rules)
-    backward, seen = [], []
+    blocks = []
     for layer in range(c.layers):
         if layer < start_layer:
             x, _ = apply_block(model, layer, x, rules=rules)
@@ -121,15 +154,32 @@ def walk_back(
         zeros = jnp.zeros((c.heads, queries, c.tokens), c.dtype)
         before = x
         x, block_vjp, attention = jax.vjp(block, x, zeros, has_aux=True)
-        backward.append(block_vjp)
-        seen.append((attention, before))
+        blocks.append((block_vjp, attention, before))
     logits, head_vjp, features = jax.vjp(partial(_classify, model, rules), x, has_aux=True)
-    (cotangent,) = head_vjp(jax.grad(loss)(logits))
-    while backward:
-        cotangent, gradient = backward.pop()(cotangent)
-        attention, hidden = seen.pop()
+    return ForwardPass(logits, features, head_vjp, tuple(blocks))
+
+
+def fold_back(
+    run: ForwardPass,
+    derivative: Float[Array, "*loss class"],
+    fold: Callable[[Any, Layer], Any],
+    state: Any,
+) -> Any:
+    """The second half of `walk_back`: fold over the layers of a forward pass, the last one first.
+
+    Args:
+        derivative: of the loss by the logits; of several losses `[loss, class]`, which are walked
+            back together, so that `fold` sees the gradients of all.
+    """
+
+    def pull(pullback: Callable[..., Any], cotangent: Array) -> Any:
+        return (jax.vmap(pullback) if derivative.ndim > 1 else pullback)(cotangent)
+
+    (cotangent,) = pull(run.head, derivative)
+    for pullback, attention, hidden in reversed(run.blocks):
+        cotangent, gradient = pull(pullback, cotangent)
         state = fold(state, Layer(attention, gradient, hidden, cotangent))
-    return Walk(logits, features, state)
+    return state
 
 
 def rollout_row(
@@ -147,13 +197,22 @@ def rollout_row(
     """
 
     def fold(row: Array, layer: Layer) -> Array:
-        heads, queries, tokens = layer.attention.shape
-        weighted = (correct(layer.gradient) * layer.attention).reshape(heads * queries, tokens)
-        # The mean over heads and the row product in one matrix-vector product.
-        return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
+        return rolled(row, layer.attention, correct(layer.gradient))
 
     start = readout(model.config)
     return walk_back(model, image, loss, fold, start, start_layer=start_layer, rules=rules)
+
+
+def rolled(
+    row: Float[Array, "token"],
+    attention: Float[Array, "head query token"],
+    weight: Float[Array, "head query token"],
+) -> Float[Array, "token"]:
+    """One step of the roll-out: `row · (I + E_h(weight ⊙ attention))`."""
+    heads, queries, tokens = attention.shape
+    weighted = (weight * attention).reshape(heads * queries, tokens)
+    # The mean over heads and the row product in one matrix-vector product.
+    return row + jnp.tile(row[:queries] * (1 / heads), heads) @ weighted
 
 
 def readout(config: ViTConfig) -> Float[Array, "token"]:

@@ -69,6 +69,21 @@ def log_odds(config: ViTConfig, class_: Any) -> Loss:
     return losses.log_odds(class_) if function == "softmax" else losses.target_logit(class_)
 
 
+def pair_weight(config: ViTConfig, class_: Any, logits: Float[Array, "class"]) -> Float[Array, ""]:
+    """What the log-odds of a class weigh in a difference of two logits, by the head's link.
+
+    With `o_c` the loss of `log_odds`, `∇(l_x - l_y) = w_x ∇o_x - w_y ∇o_y`: whatever is linear in
+    the derivative of the loss is known for all pairs where it is known for each class. `w_c` is
+    `1 - p_c` of a softmax head, for `∇o_c = (e_c - p) / (1 - p_c)`; of a sigmoid head it is 1.
+    Right where `p_c` rounds to 1, too.
+
+    Raises:
+        JaxattrError: the head is a regression, whose outputs are values.
+    """
+    odds = log_odds(config, class_)(logits)
+    return jax.nn.sigmoid(-odds) if link(config) == "softmax" else jnp.ones_like(odds)
+
+
 def classifier(model: Model, task: str) -> Model:
     """The model as one whose softmax names one class an image, for work that needs such a model.
 

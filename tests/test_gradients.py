@@ -14,6 +14,8 @@ from jaxattr import losses
 from jaxattr.attention_rollout import CORRECTIONS, corrected, rollout
 from jaxattr.gradients import (
     attention_gradients,
+    fold_back,
+    forward_pass,
     frozen_attention_gradients,
     over_images,
     rollout_row,
@@ -159,3 +161,30 @@ def test_walk_back_order(tiny_model, tiny_images) -> None:
     walk = walk_back(tiny_model, tiny_images[0], losses.target_logit(0), fold, [], start_layer=1)
     # The last block first, with the class token as its only query.
     assert walk.state == [(2, 1, 7), (2, 7, 7)]
+
+
+def test_losses_that_are_walked_back_together(tiny_model, tiny_images) -> None:
+    """`fold_back` sees the gradients of all of them: those that each has alone."""
+
+    def collect(seen, layer):
+        return [*seen, layer]
+
+    @jax.jit
+    def run(model, image):
+        passed = forward_pass(model, image, start_layer=1)
+        together = fold_back(passed, jnp.eye(5)[jnp.array([3, 1])], collect, [])
+        alone = [
+            walk_back(model, image, losses.target_logit(class_), collect, [], start_layer=1)
+            for class_ in (3, 1)
+        ]
+        return passed.logits, together, alone
+
+    logits, together, alone = run(tiny_model, tiny_images[0])
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    for at, walk in enumerate(alone):
+        np.testing.assert_allclose(logits, walk.logits, rtol=1e-5)
+        for one, other in zip(together, walk.state, strict=True):
+            np.testing.assert_allclose(one.attention, other.attention, **close)
+            np.testing.assert_allclose(one.hidden, other.hidden, **close)
+            np.testing.assert_allclose(one.gradient[at], other.gradient, **close)
+            np.testing.assert_allclose(one.hidden_gradient[at], other.hidden_gradient, **close)

@@ -8,14 +8,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxattr import losses, relevance
-from jaxattr.attention_rollout import CORRECTIONS
+from jaxattr import heads, losses, relevance
+from jaxattr.audit.ledger import explained
 from jaxattr.audit.views import views
-from jaxattr.gradients import Walk, over_images, rollout_row, to_map
+from jaxattr.gradients import (
+    ForwardPass,
+    Layer,
+    fold_back,
+    forward_pass,
+    over_images,
+    readout,
+    rolled,
+    to_map,
+)
 from jaxattr.methods import positive
+from jaxattr.methods.token_relevance import of_layer
 from jaxattr.nonlinear import at_least_float32
 from jaxattr.types import Image, Logits, Map, Model
 from jaxattr.vit import ViT, apply, apply_block, check_image, read_queries
@@ -34,25 +43,42 @@ class Evidence(NamedTuple):
     map_rival: Map
     map_pair: Map
     map_positive: Map
+    classes: Int[Array, "explained"]
+    """The label, then the likeliest others, as `likeliest` orders them."""
+    map_class: Float[Array, "explained row column"]
+    """`methods.token_relevance` of the log-odds of each of `classes`."""
+    weight_class: Float[Array, "explained"]
+    """`heads.pair_weight` of each: `weight_class[x] * map_class[x] - weight_class[y] *
+    map_class[y]` is the map of the class at x against that at y."""
 
 
 def evidence(model: Model, image: Image, label: Int[Array, ""]) -> Evidence:
-    """Explain one image for its label, its strongest rival, and the label against the rival.
+    """Explain one image for its label, its likeliest rivals, and any of them against another.
 
     The rival is the class with the highest logit but the label: the prediction, where that is
-    another class. `methods.conservative` explains three losses in one batched backward pass: the
-    log-odds of the label, those of the rival, and the difference of the two logits. The fourth map
-    is `methods.positive` of the label's logit, which has no sign. A forward pass a view gives the
-    means.
+    another class. One batched backward pass walks back the log-odds of the label and of the
+    likeliest other classes. It gives the additive map of each (`methods.token_relevance`), and with
+    these that of each pair, for gradients are linear in the loss; and for the same reason
+    `methods.conservative` of three losses: the log-odds of the label, those of the rival, and the
+    difference of the two logits. `map_positive` is `methods.positive` of the label's logit, which
+    has no sign. A forward pass a view gives the means.
+
+    Raises:
+        ImageError: as `forward`.
+        JaxattrError: the head is a regression, whose outputs are values.
     """
-    which = jnp.arange(3)
-    walk = jax.vmap(partial(_conservative, model, image, label))(which)
-    # Logits and features do not depend on the loss: all three lanes hold the same.
-    logits, feature = walk.logits[0], at_least_float32(walk.features[0].mean(axis=0))
-    maps = [to_map(model.config, row) for row in walk.state]
-    maps.append(positive(model, image, losses.target_logit(label)))
+    run = forward_pass(model, image, rules=relevance.conservative(model.config.activation))
+    logits, feature = run.logits, at_least_float32(run.features.mean(axis=0))
+    classes = likeliest(logits, label)
+    weights = jax.vmap(lambda one: heads.pair_weight(model.config, one, logits))(classes)
+    rows, relevances = _walk_back(model, run, classes, weights)
+    own, other, pair = (to_map(model.config, row) for row in rows)
+    unsigned = positive(model, image, losses.target_logit(label))
     means = _means(model, image, logits, feature)
-    return Evidence(logits, feature, *means, strongest_rival(logits, label), *maps)
+    rival = strongest_rival(logits, label)
+    of_classes = jax.vmap(partial(to_map, model.config))(relevances)
+    maps = own, other, pair, unsigned
+    return Evidence(logits, feature, *means, rival, *maps, classes, of_classes, weights)
 
 
 @jax.jit
@@ -95,6 +121,13 @@ def strongest_rival(logits: Logits, label: Int[Array, ""]) -> Int[Array, ""]:
     return jnp.argmax(others).astype(jnp.int32)
 
 
+def likeliest(logits: Logits, label: Int[Array, ""]) -> Int[Array, "explained"]:
+    """The label, then the likeliest other classes in falling logit; of equal ones the first."""
+    others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+    _, best = lax.top_k(others, explained(logits.shape[0]) - 1)
+    return jnp.append(label, best).astype(jnp.int32)
+
+
 def _seen(model: Model, image: Array) -> tuple[Array, Array]:
     """Logits and feature of one forward pass."""
     x = apply(model, ViT.embed, image)
@@ -112,13 +145,23 @@ def _means(model: Model, image: Array, logits: Array, feature: Array) -> tuple[A
     )
 
 
-def _conservative(model: Model, image: Array, label: Array, which: Array) -> Walk:
-    rules = relevance.conservative(model.config.activation)
-    loss = Partial(_loss, label, which)
-    return rollout_row(model, image, loss, CORRECTIONS["complete"], rules=rules)
+def _walk_back(
+    model: Model, run: ForwardPass, classes: Array, weights: Array
+) -> tuple[Array, Array]:
+    """Rows of three conservative roll-outs (label, rival, pair), and of all classes' relevance."""
+    c, rival = model.config, min(1, len(classes) - 1)
 
+    def fold(state: tuple[Array, Array], layer: Layer) -> tuple[Array, Array]:
+        rows, relevances = state
+        # In float32 at least: the third is a difference.
+        gradient, attention = map(at_least_float32, (layer.gradient, layer.attention))
+        pair = weights[0] * gradient[0] - weights[rival] * gradient[rival]
+        asked = jnp.stack([gradient[0], gradient[rival], pair])
+        rows = jax.vmap(rolled, in_axes=(0, None, 0))(rows, attention, asked)
+        return rows, relevances + of_layer(layer)
 
-def _loss(label: Array, which: Array, logits: Array) -> Array:
-    rival = strongest_rival(lax.stop_gradient(logits), label)
-    asked = [losses.log_odds(label), losses.log_odds(rival), losses.difference(label, rival)]
-    return jnp.stack([one(logits) for one in asked])[which]
+    def odds(logits: Array) -> Array:
+        return jax.vmap(lambda one: heads.log_odds(c, one)(logits))(classes)
+
+    start = jnp.tile(at_least_float32(readout(c)), (3, 1)), jnp.zeros((len(classes), c.tokens))
+    return fold_back(run, jax.jacrev(odds)(run.logits), fold, start)

@@ -25,7 +25,7 @@ from jaxattr.audit.freshness import (
     take_back,
 )
 from jaxattr.audit.hashing import packed_hash
-from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack
+from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack, pack_classes
 from jaxattr.audit.views import NAMES
 from jaxattr.errors import ImageError
 from jaxattr.heads import check_classifier
@@ -230,9 +230,16 @@ def _columns(one: Evidence | Glance, decoded: Decoded) -> Row:
         "mean_logits": one.mean_logits.astype(np.float32),
         "mean_feature": one.mean_feature.astype(np.float32),
     }
-    for name in MAPS if isinstance(one, Evidence) else ():
+    return columns | (_maps(one) if isinstance(one, Evidence) else {})
+
+
+def _maps(one: Evidence) -> Row:
+    columns: Row = {"classes": one.classes, "weight_class": one.weight_class.astype(np.float32)}
+    for name in MAPS:
         values, scale = pack(np.asarray(getattr(one, name), np.float64).ravel())
         columns[name], columns[name.replace("map", "scale")] = values, scale
+    maps = np.asarray(one.map_class, np.float64)
+    columns["map_class"], columns["scale_class"] = pack_classes(maps)
     return columns
 
 

@@ -31,10 +31,14 @@ from jaxattr.threads import map_ahead
 Columns = dict[str, np.ndarray]
 Result = TypeVar("Result")
 
-FORMAT = 2
+FORMAT = 3
 _READ = 512
 _FINITE = frozenset(("logits", "feature", "mean_logits", "mean_feature"))
 MAPS = ("map_label", "map_rival", "map_pair", "map_positive")
+OF_CLASSES = "map_class"
+"""The column of the maps of several classes; see `schema`."""
+EXPLAINED = 4
+"""Classes at most that each image is explained for."""
 ASKED = ("labels_file", "classes", "exclude", "limit", "seed")
 """Settings that say which images were asked for; a row depends on none of them."""
 _OF_FOLDER = ("images", "index", "count", "total", "shard_size", "sizes", "unlooked")
@@ -96,11 +100,16 @@ def schema(receipt: Receipt) -> pa.Schema:
     - `map_label`, `map_rival` (conservative maps of the two log-odds), `map_pair` (conservative map
       of label minus rival), `map_positive` (positive map of the label): int8 of the flat grid, to
       be multiplied by `scale_...`;
+    - `classes`: the label and the likeliest other classes in falling logit, `explained` of them;
+      `map_class`: the additive map (`token_relevance`) of the log-odds of each, int16 of class
+      after class, to be multiplied by `scale_class` of each. With `weight_class` they give the map
+      of any of them against any other: `weight_class[x] * map[x] - weight_class[y] * map[y]`;
     - `thumbnail`: WebP of what the model saw;
     - `hash`: 63 bits that copies are looked for by (`hashing.packed_hash`), empty where there are
       none; null in ledgers that were made without.
     """
-    grid = pa.list_(pa.int8(), receipt.grid[0] * receipt.grid[1])
+    places, asked = receipt.grid[0] * receipt.grid[1], explained(len(receipt.labels))
+    grid = pa.list_(pa.int8(), places)
     columns: list[tuple[str, pa.DataType]] = [
         ("index", pa.int32()),
         ("file", pa.string()),
@@ -114,11 +123,20 @@ def schema(receipt: Receipt) -> pa.Schema:
         ("mean_logits", pa.list_(pa.float32(), len(receipt.labels))),
         ("mean_feature", pa.list_(pa.float32(), receipt.feature_size)),
         *((name, grid) for name in MAPS),
-        *((name.replace("map", "scale"), pa.float32()) for name in MAPS),
+        *((_scale(name), pa.float32()) for name in MAPS),
+        ("classes", pa.list_(pa.int32(), asked)),
+        (OF_CLASSES, pa.list_(pa.int16(), asked * places)),
+        (_scale(OF_CLASSES), pa.list_(pa.float32(), asked)),
+        ("weight_class", pa.list_(pa.float32(), asked)),
         ("thumbnail", pa.binary()),
         ("hash", pa.binary()),
     ]
     return pa.schema(columns, metadata={_RUN: receipt.run})
+
+
+def explained(classes: int) -> int:
+    """How many classes each image is explained for, by a model of so many."""
+    return min(EXPLAINED, classes)
 
 
 @dataclass(frozen=True)
@@ -193,17 +211,18 @@ class Ledger:
         return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
 
     def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
-        """The named columns of some images, by `index`; maps come scaled, as `[row, column]`."""
+        """The named columns of some images, by `index`; maps come scaled, as `[row, column]`, and
+        those of several classes as `[class, row, column]`."""
         wanted: dict[int, list[int]] = {}
         for index in sorted(set(indices)):
             wanted.setdefault(index // self.receipt.shard_size, []).append(index)
-        scales = [name.replace("map", "scale") for name in columns if name in MAPS]
-        found = {}
+        scales = [_scale(name) for name in columns if name in (*MAPS, OF_CLASSES)]
+        found, kinds = {}, schema(self.receipt)
         for number, members in wanted.items():
             table = self._read(number, [*columns, *scales])
             for index in members:
                 row = table.slice(index % self.receipt.shard_size, 1).to_pylist()[0]
-                found[index] = {name: self._value(row, name) for name in columns}
+                found[index] = {name: self._value(row, kinds.field(name)) for name in columns}
         return found
 
     def skipped(self) -> list[tuple[str, str]]:
@@ -235,13 +254,15 @@ class Ledger:
                 )
         return found
 
-    def _value(self, row: dict[str, Any], name: str) -> Any:
-        value = row[name]
-        if name in MAPS and value is not None:
-            return unpack(np.asarray(value, np.int8), row[name.replace("map", "scale")]).reshape(
-                self.receipt.grid
-            )
-        return np.asarray(value, np.float32) if isinstance(value, list) else value
+    def _value(self, row: dict[str, Any], field: pa.Field) -> Any:
+        value = row[field.name]
+        if not isinstance(value, list):
+            return value
+        array = np.asarray(value, _dtype(field.type.value_type))
+        if field.name not in (*MAPS, OF_CLASSES):
+            return array
+        scale = np.asarray(row[_scale(field.name)], np.float32)
+        return unpack(array.reshape(*scale.shape, *self.receipt.grid), scale[..., None, None])
 
     def _read(self, number: int, columns: list[str]) -> pa.Table:
         table, kinds = read_shard(self.shard(number), columns), schema(self.receipt)
@@ -401,9 +422,14 @@ def _entries(path: Path) -> dict[str, Any]:
 
 
 def _old(entries: dict[str, Any]) -> str:
+    found = entries.get("format")
+    whose = "no ledger of jaxattr's"
+    if type(found) is int:
+        age = "an earlier" if found < FORMAT else "a later"
+        whose = f"a ledger of {age} version of jaxattr, which holds other maps"
     return (
-        f"format is {entries.get('format')!r}, wanted {FORMAT}: no ledger of this version of "
-        f"jaxattr, whose maps are others; run `jaxattr audit` again, with another --output."
+        f"format is {found!r}, wanted {FORMAT}: {whose}; run `jaxattr audit` again, with another "
+        f"--output."
     )
 
 
@@ -439,17 +465,34 @@ def _receipt(path: Path) -> Receipt:
     return receipt
 
 
-def pack(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """A map as int8 and its scale: `value ≈ int8 * scale`, `scale = max|value| / 127`."""
-    scale = float(np.abs(values).max(initial=0)) / 127
+def pack(values: np.ndarray, kind: type[np.signedinteger] = np.int8) -> tuple[np.ndarray, float]:
+    """A map as whole numbers and their scale: `value ≈ whole * scale`, `scale = max|value| / 127`
+    of int8, and as much of any other kind."""
+    most = np.iinfo(kind).max
+    scale = float(np.abs(values).max(initial=0)) / most
     if scale == 0:
-        return np.zeros(values.shape, np.int8), 0.0
-    return np.round(values / scale).astype(np.int8), scale
+        return np.zeros(values.shape, kind), 0.0
+    return np.round(values / scale).astype(kind), scale
 
 
-def unpack(packed: np.ndarray, scale: float | np.floating) -> np.ndarray:
+def pack_classes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of several classes, `[class, ...]`, as `map_class` and `scale_class`.
+
+    In int16, for what tells two classes apart may be a small part of what the maps of both show.
+    """
+    packed = [pack(np.ravel(one), np.int16) for one in values]
+    whole, scales = zip(*packed, strict=True)
+    return np.concatenate(whole), np.asarray(scales, np.float32)
+
+
+def unpack(packed: np.ndarray, scale: float | np.floating | np.ndarray) -> np.ndarray:
     """The inverse of `pack`, float32."""
-    return packed.astype(np.float32) * np.float32(scale)
+    return packed.astype(np.float32) * np.asarray(scale, np.float32)
+
+
+def _scale(name: str) -> str:
+    """The column of the scales of a column of maps."""
+    return name.replace("map", "scale")
 
 
 def _column(rows: Sequence[dict[str, Any]], field: pa.Field) -> pa.Array:

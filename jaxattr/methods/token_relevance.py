@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxattr import relevance
 from jaxattr.gradients import Layer, to_map, walk_back
@@ -26,11 +26,16 @@ def token_relevance(model: Model, image: Image, loss: Loss, *, start_layer: int 
     """
 
     def fold(total: Array, layer: Layer) -> Array:
-        hidden, gradient = map(at_least_float32, (layer.hidden, layer.hidden_gradient))
-        return total + jnp.einsum("th,th->t", hidden, gradient)
+        return total + of_layer(layer)
 
     c = model.config
     start = at_least_float32(jnp.zeros((c.tokens,), c.dtype))
     rules = relevance.conservative(c.activation)
     walk = walk_back(model, image, loss, fold, start, start_layer=start_layer, rules=rules)
     return to_map(c, walk.state)
+
+
+def of_layer(layer: Layer) -> Float[Array, "*loss token"]:
+    """One layer's part of the sum; of several losses, that of each."""
+    hidden, gradient = map(at_least_float32, (layer.hidden, layer.hidden_gradient))
+    return jnp.einsum("th,...th->...t", hidden, gradient)

@@ -6,8 +6,17 @@ import io
 
 import numpy as np
 from PIL import Image
+from scipy import special
 
-from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, open_ledger, pack
+from jaxattr.audit.ledger import (
+    FORMAT,
+    MAPS,
+    Receipt,
+    explained,
+    open_ledger,
+    pack,
+    pack_classes,
+)
 
 GRID = (3, 4)
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -41,8 +50,24 @@ def make_rows(count, *, labels=LABELS, grid=GRID, classes=4, seed=0, unreadable=
             if name == "map_positive":
                 values = np.abs(values)
             row[name], row[name.replace("map", "scale")] = pack(values)
-        rows.append(row)
+        rows.append(row | of_classes(label, logits, grid, (seed, index)))
     return rows
+
+
+def of_classes(label, logits, grid, seed):
+    """The columns of the explained classes: random maps, weighed as a softmax's log-odds are."""
+    generator = np.random.default_rng(seed)
+    best = sorted(set(range(len(logits))) - {label}, key=lambda one: -logits[one])
+    classes = [label, *best][: explained(len(logits))]
+    size = len(classes), *grid
+    maps, scales = pack_classes(generator.normal(size=size) * generator.uniform(0.1, 10))
+    weights = 1 - special.softmax(logits.astype(np.float64))[classes]
+    return {
+        "classes": np.array(classes, np.int32),
+        "map_class": maps,
+        "scale_class": scales,
+        "weight_class": weights.astype(np.float32),
+    }
 
 
 def make_ledger(folder, rows, *, labels=LABELS, grid=GRID, shard_size=7, total=None, **changes):

@@ -134,13 +134,21 @@ def test_evidence_images_have_a_page_and_pairs_of_findings_too(ledger):
 
 def test_maps_and_numbers_arrive_unchanged(ledger):
     data = data_of(page(ledger))
-    row = ledger.rows([8], *MAPS, "file", "label", "logits", "thumbnail")[8]
+    more = ("classes", "map_class", "weight_class")
+    row = ledger.rows([8], *MAPS, *more, "file", "label", "logits", "thumbnail")[8]
     entry = data["images"]["8"]
     assert base64.b64decode(entry[7]) == row["thumbnail"]
     assert entry[:2] == [row["file"], row["label"]]
     packed = np.frombuffer(base64.b64decode(entry[5]), np.int8).reshape(4, *GRID)
     for name, values, scale in zip(MAPS, packed, entry[6], strict=True):
         np.testing.assert_allclose(values * scale, row[name], rtol=1e-5)
+    classes, weights, maps, scales = entry[9]
+    assert classes == row["classes"].tolist()
+    assert classes[0] == row["label"]
+    np.testing.assert_allclose(weights, row["weight_class"], rtol=1e-5)
+    whole = np.frombuffer(base64.b64decode(maps), "<i2").reshape(-1, *GRID)
+    of_classes = whole * np.array(scales)[:, None, None]
+    np.testing.assert_allclose(of_classes, row["map_class"], rtol=1e-5)
     logits = row["logits"].astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     for index, probability, logit in entry[4]:

@@ -178,7 +178,7 @@ def test_every_page_is_drawn(page, report):
         go(page, route)
         canvases[route] = all_drawn(page)
         assert page.locator("h1").inner_text() != "Not in this report"
-    assert canvases["#/image/17"] == 8  # four maps, each with its colour bar
+    assert canvases["#/image/17"] == 10  # five maps, each with its colour bar
     assert canvases[f"#/pair/{pair.label}/{pair.rival}"] > 3
     assert page.locator(".panels img.photo").count() == 1
 
@@ -241,10 +241,11 @@ def test_a_token_is_read_in_all_maps_at_once(page):
     area = canvas.bounding_box()
     page.mouse.move(area["x"] + area["width"] * 4.5 / 14, area["y"] + area["height"] * 2.5 / 14)
     values = page.evaluate(
-        """() => MAP_NAMES.map((name) => {
-          const map = mapOf(imageOf(17), name);
-          return signed(map.values[2 * COLUMNS + 4] * map.scale, 3);
-        })"""
+        """() => {
+          const image = imageOf(17), maps = MAP_NAMES.map((name) => mapOf(image, name));
+          maps.splice(3, 0, additiveMap(image, 0, 1));
+          return maps.map((map) => signed(map.values[2 * COLUMNS + 4] * map.scale, 3));
+        }"""
     )
     readouts = page.locator(".readout").all_inner_texts()
     assert [text.split()[0] for text in readouts] == values
@@ -382,6 +383,15 @@ COLUMN = {
 }
 
 
+def stored(ledger, index, kind):
+    """A map of the ledger; of any class against any other that of the label against the rival."""
+    if kind != "any":
+        return ledger.rows([index], COLUMN[kind])[index][COLUMN[kind]]
+    row = ledger.rows([index], "map_class", "weight_class")[index]
+    first, second = row["weight_class"][:2, None, None] * row["map_class"][:2]
+    return first - second
+
+
 @pytest.mark.parametrize("colours", ["diverging", "paper"])
 def test_every_map_has_the_ledgers_sign_and_its_own_true_legend(page, report, colours):
     _, pair, ledger = report
@@ -398,8 +408,7 @@ def test_every_map_has_the_ledgers_sign_and_its_own_true_legend(page, report, co
             assert one["spots"] in ([], spots), route  # a colour bar has none
             if one["mean"]:
                 continue
-            row = ledger.rows([one["index"]], COLUMN[one["kind"]])[one["index"]]
-            values = row[COLUMN[one["kind"]]].ravel()
+            values = stored(ledger, one["index"], one["kind"]).ravel()
             at = int(np.abs(values).argmax())
             place = np.abs(table - one["cells"][at]).sum(axis=1).argmin()
             assert np.sign(place - 127) == np.sign(values[at]), (route, one["kind"])
@@ -411,11 +420,12 @@ def test_every_map_has_the_ledgers_sign_and_its_own_true_legend(page, report, co
                 "label": (f"against {one['label']}", "against it"),
                 "rival": (f"against {one['rival']}",),
                 "pair": (f"for {one['rival']}", "for the strongest other class of each image"),
+                "any": (f"for {one['rival']}",),
                 "positive": ("",),
             }
             assert second in against[one["kind"]], route
     assert kinds["pair"] == kinds["class"] == {"pair", "label"}
-    assert kinds["image"] == {"label", "rival", "pair", "positive"}
+    assert kinds["image"] == {"label", "rival", "pair", "any", "positive"}
     assert kinds[""] == {"pair"}
 
 

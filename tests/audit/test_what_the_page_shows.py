@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from jaxattr.audit.summary import summarize
 pytestmark = pytest.mark.browser
 GRID = (5, 7)
 LABELS = ("kite", "bald eagle", "zebra", "tusker", "snail", "conch")
-MAPS = ("label", "rival", "pair", "positive")
+MAPS = ("label", "rival", "pair", "any", "positive")
 COLOUR = (200, 60, 30)
 CLOSE = 1.6 / 127
 
@@ -44,9 +45,22 @@ class World:
     findings: list[Any]
 
     def map(self, index, kind):
-        """The stored map of an image, `[row, column]`."""
+        """The stored map of an image, `[row, column]`; `any` is label against rival at first."""
         row = self.rows[index]
+        if kind == "any":
+            return self.against(index, row["label"], row["rival"])
         return unpack(row[f"map_{kind}"], row[f"scale_{kind}"]).reshape(GRID)
+
+    def against(self, index, first, second=None):
+        """The additive map of a class against another one, or against all others."""
+        row = self.rows[index]
+        classes = row["classes"].tolist()
+        maps = row["map_class"].reshape(-1, *GRID) * row["scale_class"][:, None, None]
+        x = classes.index(first)
+        if second is None:
+            return maps[x]
+        y, p = classes.index(second), special.softmax(row["logits"].astype(np.float64))
+        return (1 - p[first]) * maps[x] - (1 - p[second]) * maps[y]
 
     def of_class(self, label):
         return [row for row in self.rows.values() if row["label"] == label]
@@ -128,6 +142,11 @@ def shared(world, index):
     return max(float(np.abs(world.map(index, kind)).max()) for kind in MAPS[:3])
 
 
+def limit_of(world, index, kind):
+    """What the end of a map's colours stands for while the scale is shared."""
+    return shared(world, index) if kind in MAPS[:3] else None
+
+
 @pytest.mark.parametrize("colours", ["diverging", "paper"])
 def test_every_cell_of_an_images_maps_is_the_ledgers(page, world, colours):
     for index in (8, 23, 41):
@@ -136,7 +155,7 @@ def test_every_cell_of_an_images_maps_is_the_ledgers(page, world, colours):
             found = canvases(page)
             assert [one["kind"] for one in found] == list(MAPS)
             for one in found:
-                limit = shared(world, index) if scale == "shared" else None
+                limit = limit_of(world, index, one["kind"]) if scale == "shared" else None
                 expected = drawn(world.map(index, one["kind"]), one["kind"], limit)
                 read = values(one["pixels"], colours)
                 np.testing.assert_allclose(read, expected, atol=CLOSE)
@@ -145,7 +164,7 @@ def test_every_cell_of_an_images_maps_is_the_ledgers(page, world, colours):
 def test_smooth_maps_are_bilinear_and_signs_can_be_hidden(page, world):
     visit(page, "#/image/23", smooth=True)
     for one in canvases(page, (23, 31)):
-        expected = drawn(world.map(23, one["kind"]), one["kind"], shared(world, 23))
+        expected = drawn(world.map(23, one["kind"]), one["kind"], limit_of(world, 23, one["kind"]))
         height, width = one["size"]
         large = Image.fromarray(expected.astype(np.float32)).resize(
             (width, height), Image.Resampling.BILINEAR
@@ -157,7 +176,9 @@ def test_smooth_maps_are_bilinear_and_signs_can_be_hidden(page, world):
     for sign, low, high in (("for", 0, 1), ("against", -1, 0)):
         visit(page, "#/image/23", sign=sign)
         for one in canvases(page):
-            expected = drawn(world.map(23, one["kind"]), one["kind"], shared(world, 23))
+            expected = drawn(
+                world.map(23, one["kind"]), one["kind"], limit_of(world, 23, one["kind"])
+            )
             read = values(one["pixels"], "diverging")
             np.testing.assert_allclose(read, np.clip(expected, low, high), atol=CLOSE)
 
@@ -245,6 +266,7 @@ def test_colour_bars_say_which_end_is_which_and_how_much_it_is(page, world):
             "label": [f"against {label}", f"for {label}"],
             "rival": [f"against {rival}", f"for {rival}"],
             "pair": [f"for {rival}", f"for {label}"],
+            "any": [f"for {rival}", f"for {label}"],
             "positive": ["", f"for {label}"],
         }
         for bar in page.evaluate(BARS):
@@ -258,7 +280,8 @@ def test_colour_bars_say_which_end_is_which_and_how_much_it_is(page, world):
                 np.testing.assert_allclose(ticks, [one.min(), one.max()], rtol=0.06)
                 continue
             assert (hue(ramp[0]), hue(ramp[127])) == ("blue", "white")
-            limit = shared(world, index) if scale == "shared" else np.abs(one).max()
+            own = scale == "own" or kind == "any"
+            limit = np.abs(one).max() if own else shared(world, index)
             np.testing.assert_allclose(ticks, [-limit, 0, limit], rtol=0.06)
             assert bar["ticks"][2].startswith("+")
             np.testing.assert_allclose(
@@ -281,9 +304,10 @@ def test_captions_and_descriptions_are_of_their_map(page, world):
             ["For the label", f"for {label}"],
             [f"For the {other}", f"for {rival}"],
             [f"Label against {other.split()[-1]}", f"{label} against {rival}"],
+            ["Additive map", f"{label} against {rival}"],
             ["Positive map of the label", f"for {label}, positive only"],
         ]
-        strongest = {"label": label, "rival": rival, "pair": label, "positive": label}
+        strongest = {one: rival if one == "rival" else label for one in MAPS}
         for one in canvases(page):
             stored = world.map(index, one["kind"])
             at = np.unravel_index(stored.argmax(), GRID)
@@ -291,7 +315,7 @@ def test_captions_and_descriptions_are_of_their_map(page, world):
             assert f"strongest for {strongest[one['kind']]} {place}" in one["words"]
             if one["kind"] != "positive":
                 low = np.unravel_index(stored.argmin(), GRID)
-                against = f"for {rival}" if one["kind"] == "pair" else "against "
+                against = f"for {rival}" if one["kind"] in ("pair", "any") else "against "
                 assert f"strongest {against}" in one["words"]
                 assert f"at row {low[0] + 1}, column {low[1] + 1} (−" in one["words"]
 
@@ -312,12 +336,71 @@ def test_a_token_is_read_from_the_ledger_and_marked_where_it_is(page, world):
         value = world.map(23, kind)[row, column]
         first, rest = text.split(" ", 1)
         np.testing.assert_allclose(number(first), value, rtol=0.01)
-        other = {"label": f"against {label}", "rival": f"against {rival}", "pair": f"for {rival}"}
+        other = {"label": f"against {label}", "rival": f"against {rival}"}
         own = rival if kind == "rival" else label
-        assert rest == (f"for {own}" if value > 0 else other[kind])
+        assert rest == (f"for {own}" if value > 0 else other.get(kind, f"for {rival}"))
     marker = page.locator(".token").first.bounding_box()
     assert marker["x"] - area["x"] == pytest.approx(area["width"] * column / GRID[1], abs=2)
     assert marker["y"] - area["y"] == pytest.approx(area["height"] * row / GRID[0], abs=2)
+
+
+def test_any_class_is_set_against_any_other(page, world):
+    """Chosen by the keyboard or by name: pixels, legend, caption, description and readout."""
+    for index in (8, 23):
+        visit(page, f"#/image/{index}")
+        classes = world.rows[index]["classes"].tolist()
+        own, other = page.get_by_label("For", exact=True), page.get_by_label("against", exact=True)
+        options = [text.split("  (")[0] for text in own.locator("option").all_inner_texts()]
+        assert options == [LABELS[one] for one in classes]
+        for first, second in [*permutations(classes, 2), *((one, None) for one in classes)]:
+            against = "all other classes" if second is None else LABELS[second]
+            other.select_option(index=0)  # all others, so that no choice turns the two round
+            own.select_option(value=str(classes.index(first)))
+            other.select_option(value="" if second is None else str(classes.index(second)))
+            page.wait_for_timeout(20)
+            shown = next(one for one in canvases(page) if one["kind"] == "any")
+            expected = world.against(index, first, second)
+            read = values(shown["pixels"], "diverging")
+            np.testing.assert_allclose(read, drawn(expected, "any"), atol=CLOSE)
+            (bar,) = [one for one in page.evaluate(BARS) if one["kind"] == "any"]
+            name = LABELS[first]
+            wrong = f"against {name}" if second is None else f"for {against}"
+            assert bar["signs"] == [wrong, f"for {name}"]
+            limit = np.abs(expected).max()
+            np.testing.assert_allclose(
+                [number(text) for text in bar["ticks"]], [-limit, 0, limit], rtol=0.06
+            )
+            caption = page.locator("section.any figcaption bdi").inner_text()
+            assert caption == f"{name} against {against}"
+            at = np.unravel_index(expected.argmax(), GRID)
+            place = f"strongest for {name} at row {at[0] + 1}, column {at[1] + 1} (+"
+            assert f"Map {caption}: {place}" in shown["words"]
+            page.evaluate("document.activeElement.blur()")
+            page.locator("section.any canvas.map").focus()
+            page.keyboard.press("ArrowRight")  # one beside the middle
+            value = expected[GRID[0] // 2, GRID[1] // 2 + 1]
+            first_word, rest = page.locator("section.any .readout").inner_text().split(" ", 1)
+            np.testing.assert_allclose(number(first_word), value, rtol=0.01)
+            assert rest == (f"for {name}" if value > 0 else wrong)
+
+
+def test_a_class_is_not_set_against_itself_and_a_choice_is_kept(page, world):
+    visit(page, "#/image/8")
+    own, other = page.get_by_label("For", exact=True), page.get_by_label("against", exact=True)
+    first, second = (text.split("  (")[0] for text in own.locator("option").all_inner_texts()[:2])
+    caption = page.locator("section.any figcaption bdi")
+    assert caption.inner_text() == f"{first} against {second}"
+    own.focus()
+    page.keyboard.press("ArrowDown")  # the class that it stands against: they change places
+    assert caption.inner_text() == f"{second} against {first}"
+    offered = [text.split("  (")[0] for text in other.locator("option").all_inner_texts()]
+    assert second not in offered
+    assert offered[0] == "all other classes"
+    assert len(offered) == 4
+    assert page.evaluate("location.hash") == "#/image/8"  # keys of the list turn no page
+    go(page, "#/image/23")
+    row = world.rows[23]
+    assert caption.inner_text() == f"{LABELS[row['rival']]} against {LABELS[row['label']]}"
 
 
 def test_marks_write_the_sign_into_the_strong_patches(page, world):

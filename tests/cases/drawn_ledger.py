@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, open_ledger, pack
+from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, open_ledger, pack, pack_classes
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
 GRID = (4, 4)
@@ -45,6 +45,11 @@ def rows(predicted, *, classes=5, unreadable=(), certain=4.0):
             values = rng.normal(size=GRID[0] * GRID[1])
             values = np.abs(values) if name == "map_positive" else values
             row[name], row[name.replace("map", "scale")] = pack(values)
+        order = [label, *(int(one) for one in np.argsort(-others)[: min(4, classes) - 1])]
+        maps = np.random.default_rng(index).normal(size=(len(order), *GRID))
+        row["map_class"], row["scale_class"] = pack_classes(maps)
+        row["classes"] = np.array(order, np.int32)
+        row["weight_class"] = np.full(len(order), 0.5, np.float32)
         found.append(row)
     return found
 

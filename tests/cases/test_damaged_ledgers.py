@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import drawn_ledger
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
 from jaxattr.errors import LedgerError
 
 
@@ -64,3 +65,18 @@ def test_a_column_that_is_gone(tmp_path):
     path = edited(ledger, lambda table: table.drop_columns(["logits"]))
     with pytest.raises(LedgerError, match=rf"{path.name} of the ledger .* has no column logits"):
         ledger.read("logits")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"), [(2, "an earlier version"), (99, "a later version"), (None, "no ledger")]
+)
+def test_a_ledger_of_another_version_is_told_apart_in_one_line(tmp_path, found, said):
+    ledger = small(tmp_path)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": found}))
+    line = rf"run\.json: format is {found}, wanted 3: .*{said} .*run `jaxattr audit` again, with an"
+    for again in (lambda: read_ledger(tmp_path), lambda: open_ledger(tmp_path, ledger.receipt)):
+        with pytest.raises(LedgerError, match=line) as caught:
+            again()
+        assert "\n" not in str(caught.value)
+    assert ledger.shard(0).exists()  # nothing of it is lost

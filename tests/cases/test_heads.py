@@ -214,6 +214,22 @@ def test_two_classes(world) -> None:
         heads.two_classes(jaxattr.load(world / "multilabel.safetensors"), 5)
 
 
+def test_what_log_odds_weigh_in_a_difference() -> None:
+    """`1 - p` of a softmax, also where p rounds to 1; 1 of a sigmoid."""
+    configs = {
+        kind: jaxattr.ViTConfig((8, 12), (4, 4), 12, 1, 2, 20, classes, problem=problem)
+        for kind, (problem, classes) in KINDS.items()
+    }
+    for gap in (0.0, 3.0, 60.0):
+        logits = jax.numpy.array([gap, 0])
+        found = [float(heads.pair_weight(configs["softmax"], one, logits)) for one in (0, 1)]
+        np.testing.assert_allclose(found, [expit(-gap), expit(gap)], rtol=1e-5)
+    for kind, classes in (("multilabel", 5), ("onelogit", 1)):
+        assert heads.pair_weight(configs[kind], 0, jax.numpy.full(classes, 7.0)) == 1
+    with pytest.raises(jaxattr.JaxattrError, match="no odds"):
+        heads.pair_weight(configs["values"], 0, jax.numpy.zeros(3))
+
+
 def test_losses_of_one_output() -> None:
     logits = jax.numpy.asarray([0.5])
     assert float(losses.log_sigmoid(0)(logits)) == pytest.approx(np.log(expit(0.5)))

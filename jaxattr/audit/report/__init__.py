@@ -39,7 +39,10 @@ _PHOTO = 4000
 _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
-_COLUMNS = ("file", "label", "prediction", "rival", "logits", "sha256", "thumbnail", *MAPS)
+_COLUMNS = (
+    *("file", "label", "prediction", "rival", "logits", "sha256", "thumbnail", *MAPS),
+    *("classes", "map_class", "weight_class"),
+)
 
 
 def render(

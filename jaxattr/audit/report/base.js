@@ -102,12 +102,12 @@ function bar(share, label) {
   return h('span', { class: 'bar', title: label }, fill);
 }
 
-// [file, label, prediction, rival, classes, maps, scales, photo, hash] of an image that has a page.
+// [file, label, prediction, rival, classes, maps, scales, photo, hash, additive] of an image that has a page.
 function imageOf(index) {
   const row = D.images[index];
   if (!row) return null;
-  const [file, label, prediction, rival, classes, maps, scales, photo, hash] = row;
-  return { index: Number(index), file, label, prediction, rival, classes, maps, scales, photo, hash };
+  const [file, label, prediction, rival, classes, maps, scales, photo, hash, additive] = row;
+  return { index: Number(index), file, label, prediction, rival, classes, maps, scales, photo, hash, additive };
 }
 
 const logitOf = (image, index) => image.classes.find((one) => one[0] === index)[2];

@@ -8,28 +8,33 @@ function listOf(from) {
   return ['#/', 'all images', Object.keys(D.images).map(Number)];
 }
 
-function panel(image, name, limit, cursor, box) {
-  const map = mapOf(image, name), words = meaning(name, image.label, image.rival);
-  const alone = name === 'positive', size = 320;
-  const canvas = mapCanvas(map, { photo: image.photo, size, limit, words, alone });
+// A map with its caption, colour bar and the value at the cursor. All of it reads `map` and `words`.
+function mapPanel(image, { map, words, title, limit, alone, box }, cursor) {
+  const canvas = mapCanvas(map, { photo: image.photo, size: 320, limit, words, alone });
   canvas.tabIndex = 0;
   const marker = h('div', { class: 'token', hidden: true });
-  const frame = h('div', { class: 'frame' }, canvas, marker);
-  if (box && name === 'pair') frame.append(boxMark(box));
-  const readout = h('p', { class: 'readout', 'aria-live': 'off' }, ' ');
+  const frame = h('div', { class: 'frame' }, canvas, marker, box && boxMark(box));
+  const readout = h('p', { class: 'readout', 'aria-live': 'off' }, ' '), subtitle = h('bdi', {});
   cursor.listeners.push((row, column) => {
     marker.hidden = row === null;
     readout.textContent = ' ';
     if (row === null) return;
     place(marker, column, row, 1, 1);
     const value = map.values[row * COLUMNS + column] * map.scale;
-    readout.append(h('b', {}, signed(value, 3)), ' ', value > 0 ? words.for : value < 0 ? words.against : 'zero');
+    readout.append(h('b', {}, signed(value, 3)), ' ', printable(value > 0 ? words.for : value < 0 ? words.against : 'zero'));
   });
   listen(canvas, cursor);
-  const title = { label: 'For the label', rival: image.prediction === image.label ? 'For the strongest rival' : 'For the prediction', pair: 'Label against ' + (image.prediction === image.label ? 'rival' : 'prediction'), positive: 'Positive map of the label' }[name];
-  return h('figure', { class: 'panel' },
-    h('figcaption', {}, h('b', {}, title), h('bdi', {}, words.title)),
+  const name = () => { subtitle.textContent = printable(words.title); };
+  redraws.push(name);
+  name();
+  return h('figure', { class: 'panel' }, h('figcaption', {}, h('b', {}, title), subtitle),
     frame, colourBar(map, { limit, words, alone }), readout);
+}
+
+function panel(image, name, limit, cursor, box) {
+  const map = mapOf(image, name), words = meaning(name, image.label, image.rival);
+  const title = { label: 'For the label', rival: image.prediction === image.label ? 'For the strongest rival' : 'For the prediction', pair: 'Label against ' + (image.prediction === image.label ? 'rival' : 'prediction'), positive: 'Positive map of the label' }[name];
+  return mapPanel(image, { map, words, title, limit, alone: name === 'positive', box: name === 'pair' && box }, cursor);
 }
 
 function place(node, column, row, width, height) {
@@ -73,6 +78,40 @@ function panels(image, cursor) {
     names.map((name) => panel(image, name, () => shared, cursor, box)));
 }
 
+// Which classes are set against each other, as places among an image's explained ones: the label is 0,
+// null is all others. Kept from image to image.
+const asked = { first: 0, second: 1 };
+
+// Any explained class against any other, computed here from the additive maps of their log-odds.
+function anyPanel(image, cursor) {
+  const [classes] = image.additive, places = classes.map((_, at) => at), count = classes.length;
+  const other = image.prediction === image.label ? 'rival' : 'prediction';
+  const name = (at) => (at === null ? 'all other classes' : className(classes[at]) + (['  (label)', `  (${other})`][at] || ''));
+  const map = {}, words = {};
+  const options = (node, choices, chosen) => node.replaceChildren(...choices.map((at) => h('option', { value: at === null ? '' : at, selected: at === chosen }, name(at))));
+  const set = (first, second) => {
+    // A class is not set against itself: naming the other one turns the two round.
+    Object.assign(asked, { first, second: first === second ? asked.first : second });
+    if (asked.first === asked.second) asked.second = null;
+    options(own, places, asked.first);
+    options(against, [null, ...places.filter((at) => at !== asked.first)], asked.second);
+    Object.assign(map, additiveMap(image, asked.first, asked.second));
+    Object.assign(words, additiveMeaning(image, asked.first, asked.second));
+  };
+  const change = () => {
+    set(Number(own.value), against.value === '' ? null : Number(against.value));
+    redraw();
+    cursor.listeners.forEach((listener) => listener(...(cursor.at || [null])));
+  };
+  const own = h('select', { id: 'any-for', onchange: change }), against = h('select', { id: 'any-against', onchange: change });
+  set(asked.first, asked.second < count ? asked.second : null);
+  return h('section', { class: 'any', 'aria-label': 'Any class against any other' },
+    mapPanel(image, { map, words, title: 'Additive map', limit: () => map.limit, alone: true }, cursor),
+    h('div', { class: 'ask' }, h('h2', {}, 'Any class against any other'),
+      h('p', { class: 'asked' }, h('span', {}, h('label', { for: 'any-for' }, 'For'), own), h('span', {}, h('label', { for: 'any-against' }, 'against'), against)),
+      h('p', { class: 'quiet' }, `Choose among the label and the ${plural(count - 1, 'likeliest other class', 'likeliest other classes')} of this image. This map is another method than the three above: tokens times their derivative, summed over all blocks. It is additive, and so this page computes it itself from the maps of each class's log-odds: w₁m₁\u00a0−\u00a0w₂m₂, where w is 1\u00a0−\u00a0p of the class. Its values and its scale are its own; do not compare them with those above one to one.`)));
+}
+
 function probabilityTable(image) {
   return h('table', { class: 'list probabilities' },
     h('thead', {}, h('tr', {}, h('th', {}, 'Class'), h('th', { class: 'n' }, 'Probability'), h('th', {}), h('th', { class: 'n' }, 'Logit'))),
@@ -101,6 +140,7 @@ function imagePage(index, from) {
     h('p', { class: 'sub' }, fileName(image.file)),
     controls('scale'),
     panels(image, cursor),
+    anyPanel(image, cursor),
     h('div', { class: 'columns image' },
       h('section', {}, h('h2', {}, 'What the model says'), probabilityTable(image)),
       h('section', {}, h('h2', {}, 'About this image'), h('table', { class: 'facts' },

@@ -1,4 +1,5 @@
-// Signed maps: int8 values of the grid, drawn as the bottom layer with the photo over them.
+// Signed maps: one value a patch of the grid, drawn as the bottom layer with the photo over them.
+// Whatever draws a map reads `map` and `words` anew at each redraw, so that both may change.
 const PALETTES = Object.fromEntries(Object.entries(D.palettes).map(([name, text]) => [name, bytes(text)]));
 // `scale` is for the maps of one image, `rows` for a row of images, where one would outshine the rest.
 const view = { scale: 'shared', rows: 'own', opacity: 0.3, sign: 'both', colours: 'diverging', grey: true, smooth: true, marks: false };
@@ -10,20 +11,30 @@ function bytes(text) {
   return Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
 }
 
-function toMap(packed, scale) {
-  const values = new Int8Array(packed.buffer, packed.byteOffset, packed.length);
-  let low = 127, high = -127;
+function toMap(values, scale) {
+  let low = Infinity, high = -Infinity;
   for (const one of values) { if (one < low) low = one; if (one > high) high = one; }
   // A constant map tells nothing about places, and is drawn as zero.
   const limit = low === high ? 0 : Math.max(Math.abs(low), Math.abs(high)) * scale;
   return { values, scale, limit, ends: [low, high] };
 }
 
-const meanMap = ([text, scale]) => toMap(bytes(text), scale);
+const meanMap = ([text, scale]) => toMap(new Int8Array(bytes(text).buffer), scale);
 
 function mapOf(image, name) {
   const place = MAP_NAMES.indexOf(name), size = ROWS * COLUMNS;
-  return toMap(bytes(image.maps).slice(place * size, (place + 1) * size), image.scales[place]);
+  return toMap(new Int8Array(bytes(image.maps).buffer, place * size, size), image.scales[place]);
+}
+
+// The map of one of an image's explained classes against another, or against all others (second null).
+// The maps that came are additive, those of log-odds, whose derivative by the logits is
+// (e - p) / (1 - p): times `weights`, 1 - p, their difference is that of two logits.
+function additiveMap(image, first, second) {
+  const [, weights, text, scales] = image.additive, size = ROWS * COLUMNS;
+  const whole = new Int16Array(bytes(text).buffer);
+  const value = (at, i) => scales[at] * whole[at * size + i];
+  const against = (i) => weights[first] * value(first, i) - weights[second] * value(second, i);
+  return toMap(Float32Array.from({ length: size }, (_, i) => (second === null ? value(first, i) : against(i))), 1);
 }
 
 // What the two signs of a map mean, in words. In a pair map the second sign speaks for the rival.
@@ -32,6 +43,12 @@ function meaning(name, label, rival) {
   const subject = className(name === 'rival' ? rival : label);
   if (name === 'positive') return { name, for: `for ${subject}`, against: '', title: `for ${subject}, positive only` };
   return { name, for: `for ${subject}`, against: `against ${subject}`, title: `for ${subject}` };
+}
+
+function additiveMeaning(image, first, second) {
+  const [own, other] = [first, second].map((at) => (at === null ? null : className(image.additive[0][at])));
+  if (second === null) return { name: 'any', for: `for ${own}`, against: `against ${own}`, title: `${own} against all other classes` };
+  return { name: 'any', for: `for ${own}`, against: `for ${other}`, title: `${own} against ${other}` };
 }
 
 // A spot in the colour that a sign has in the maps, whichever colours are chosen.
@@ -136,8 +153,9 @@ async function decodePhoto(text) {
 // A canvas that draws itself again whenever the view changes; `limit()` is what 1.0 stands for.
 function mapCanvas(map, { photo, size, limit, words, alone, rows }) {
   const width = size, height = Math.round((size * ROWS) / COLUMNS);
-  const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'aria-label': describe(map, words), 'data-map': words.name });
+  const canvas = h('canvas', { class: 'map', width, height, role: 'img', 'data-map': words.name });
   const draw = async () => {
+    canvas.setAttribute('aria-label', printable(describe(map, words)));
     const decoded = await loadPhoto(photo);
     const context = canvas.getContext('2d');
     const scale = alone || view[rows ? 'rows' : 'scale'] === 'own' ? map.limit : limit();
@@ -169,7 +187,7 @@ function describe(map, words) {
 
 function colourBar(map, { limit, words, alone }) {
   const canvas = h('canvas', { class: 'ramp', width: 255, height: 1, 'aria-hidden': 'true' });
-  const ticks = h('div', { class: 'ticks' });
+  const ticks = h('div', { class: 'ticks' }), signs = h('div', { class: 'signs' });
   const draw = () => {
     const scale = alone || view.scale === 'own' ? map.limit : limit();
     const context = canvas.getContext('2d'), picture = context.createImageData(255, 1), table = PALETTES[view.colours];
@@ -183,11 +201,11 @@ function colourBar(map, { limit, words, alone }) {
     canvas.dataset.drawn = '1';
     const numbers = oneSided ? map.ends.map((end) => figure(end * map.scale, 2)) : [figure(-scale, 2), '0', signed(scale, 2)];
     ticks.replaceChildren(...numbers.map((text) => h('span', {}, text)));
+    signs.replaceChildren(h('span', {}, words.against), h('span', {}, words.for));
   };
   redraws.push(draw);
   draw();
-  return h('div', { class: 'colourbar', 'data-map': words.name }, canvas, ticks,
-    h('div', { class: 'signs' }, h('span', {}, words.against), h('span', {}, words.for)));
+  return h('div', { class: 'colourbar', 'data-map': words.name }, canvas, ticks, signs);
 }
 
 function choice(name, title, options) {

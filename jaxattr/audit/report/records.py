@@ -13,7 +13,7 @@ import numpy as np
 from jaxattr.audit import limits as audit_limits
 from jaxattr.audit.extent import extent
 from jaxattr.audit.finding import Finding
-from jaxattr.audit.ledger import MAPS, Ledger, pack
+from jaxattr.audit.ledger import MAPS, Ledger, pack, pack_classes
 from jaxattr.audit.limits_text import sentences
 from jaxattr.audit.summary import ClassSummary, PairSummary, Summary
 from jaxattr.labels import LabelTable
@@ -169,7 +169,8 @@ def pair(one: PairSummary) -> dict[str, Any]:
 
 
 def image(row: dict[str, Any]) -> list[Any]:
-    """One image: file, label, prediction, rival, top five, p(label), margin, maps, photo."""
+    """One image: file, label, prediction, rival, top five with probabilities and logits, maps and
+    their scales, photo, hash; and of `classes` indices, weights, additive maps and their scales."""
     logits = np.asarray(row["logits"], np.float64)
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
@@ -177,6 +178,7 @@ def image(row: dict[str, Any]) -> list[Any]:
     best = np.lexsort((np.arange(len(logits)), -logits))[:5]
     shown = dict.fromkeys([*best.tolist(), label, rival])
     maps = [pack(row[name]) for name in MAPS]
+    of_classes, scales = pack_classes(row["map_class"])
     return [
         row["file"],
         label,
@@ -190,6 +192,12 @@ def image(row: dict[str, Any]) -> list[Any]:
         [number(scale, 6) for _, scale in maps],
         _base64(row["thumbnail"]),
         row["sha256"][:12],
+        [
+            row["classes"].tolist(),
+            [number(float(weight), 6) for weight in row["weight_class"]],
+            _base64(of_classes.astype("<i2").tobytes()),
+            [number(float(scale), 6) for scale in scales],
+        ],
     ]
 
 
