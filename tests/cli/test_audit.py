@@ -30,6 +30,7 @@ from audit_world import (
 )
 from click.testing import CliRunner
 
+from jaxattr import losses
 from jaxattr.audit import gather
 from jaxattr.audit.evidence import evidence
 from jaxattr.audit.ledger import Ledger, read_ledger, unpack
@@ -37,6 +38,7 @@ from jaxattr.audit.probes import lots
 from jaxattr.cli import audit as command
 from jaxattr.cli.main import main
 from jaxattr.images import preprocess
+from jaxattr.methods import token_relevance
 from jaxattr.models import native
 from jaxattr.scenes import read_truth
 
@@ -62,6 +64,24 @@ def test_the_ledger_holds_what_the_library_computes(finished, world, model) -> N
             np.testing.assert_allclose(packed, exact, atol=np.abs(exact).max() / 250)
     predicted = np.asarray(columns["logits"]).argmax(axis=1)
     np.testing.assert_array_equal(columns["prediction"], predicted)
+
+
+def test_the_ledger_holds_any_class_against_any_other(finished, world, model) -> None:
+    ledger = read_ledger(finished)
+    names = ("file", "label", "rival", "classes", "map_class", "weight_class")
+    against = jax.jit(
+        lambda model, image, first, second: token_relevance(
+            model, image, losses.difference(first, second)
+        )
+    )
+    for row in ledger.rows([0, 77, 154], *names).values():
+        image = preprocess(world / "photos" / row["file"], model.preprocessing)
+        assert row["classes"].tolist()[:2] == [row["label"], row["rival"]]
+        maps = row["weight_class"][:, None, None] * row["map_class"]
+        for x, y in ((0, 1), (1, 2), (3, 0)):
+            fresh = np.asarray(against(model, image, row["classes"][x], row["classes"][y]))
+            largest = max(np.abs(maps[x]).max(), np.abs(maps[y]).max())
+            np.testing.assert_allclose(maps[x] - maps[y], fresh, rtol=1e-3, atol=1e-4 * largest)
 
 
 def test_results(finished) -> None:
