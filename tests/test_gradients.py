@@ -180,7 +180,7 @@ def test_losses_that_are_walked_back_together(tiny_model, tiny_images) -> None:
         return passed.logits, together, alone
 
     logits, together, alone = run(tiny_model, tiny_images[0])
-    close = {"rtol": 1e-4, "atol": 1e-5}
+    close: Any = {"rtol": 1e-4, "atol": 1e-5}
     for at, walk in enumerate(alone):
         np.testing.assert_allclose(logits, walk.logits, rtol=1e-5)
         for one, other in zip(together, walk.state, strict=True):
