@@ -2,7 +2,8 @@
 
 Claim: they cannot show that the model takes the white head for a kite's; the pair map can (Fig. 9).
 Here all methods are asked for both classes, and those with a sign also for the difference of the
-two logits, which is what a pair map explains.
+two logits, which is what a pair map explains, and for the log-odds of the first class, which do not
+name the second.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from benchmarks.paper import lab as shared
 from benchmarks.paper import side_by_side, subjects
 from benchmarks.paper.lab import Drawn, Lab
-from jaxattr import metrics
+from jaxattr import losses, metrics
 from jaxattr.grid import Row, grid
 from jaxattr.methods import METHODS
 
@@ -26,6 +27,7 @@ def draw(lab: Lab) -> Drawn:
         (array, side_by_side.weights(lab, subject.classes[1])),
         (array, side_by_side.weights(lab, *subject.classes[:2])),
     ]
+    alone = array, losses.log_odds(subject.classes[0])
     rows: list[dict[str, Any]] = []
     columns = []
     for method in lab.methods:
@@ -38,9 +40,10 @@ def draw(lab: Lab) -> Drawn:
             "density_second": round(float(metrics.absolute_share(b, part) / part.mean()), 2),
         }
         if METHODS[method].signed:
+            (odds,) = side_by_side.explain(lab, [alone], method).maps
+            named = {"first": a, "second": b, "difference": pair, "log_odds": odds}
             row |= {
-                f"balance_{key}": round(shared.balance(one, part), 3)
-                for key, one in (("first", a), ("second", b), ("difference", pair))
+                f"balance_{key}": round(shared.balance(one, part), 3) for key, one in named.items()
             }
         rows.append(row)
         columns.append(side_by_side.column(method, answers, [a, b, pair]))
@@ -58,10 +61,18 @@ def draw(lab: Lab) -> Drawn:
 def _summary(rows: list[dict[str, Any]], first: str, second: str) -> dict[str, Any]:
     signed = [one for one in rows if "balance_difference" in one]
     seen = [one for one in signed if one["balance_difference"] < 0]
+    odds = [one for one in signed if one["balance_log_odds"] < 0]
     return {
         "methods": len(rows),
         "of these with a sign": len(signed),
         f"with a sign, difference: part speaks for {second}": len(seen),
+        f"with a sign, log-odds of {first}: part negative": len(odds),
+        "difference, balance on the part": {
+            one["method"]: one["balance_difference"] for one in signed
+        },
+        f"log-odds of {first}, balance on the part": {
+            one["method"]: one["balance_log_odds"] for one in signed
+        },
         f"with a sign, {first}'s logit: part negative": sum(
             one["balance_first"] < 0 for one in signed
         ),

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
-from benchmarks.paper.lab import Drawn, Lab
+from benchmarks.paper.lab import OURS, Drawn, Lab
 from jaxattr import metrics
 from jaxattr.sheets import sheet
 
@@ -20,6 +20,7 @@ def draw(lab: Lab) -> Drawn:
     rows, cells = [], []
     for number, subject in enumerate(subjects.two(lab)):
         found = {kind: shared.class_maps(lab, subject, kind) for kind in ("absolute", "complete")}
+        ours = shared.class_maps(lab, subject, OURS, "log-odds")
         objects = subject.regions.max(axis=0)
         rows.append(
             {
@@ -27,6 +28,7 @@ def draw(lab: Lab) -> Drawn:
                 "image": subject.name,
                 "absolute_likeness": round(float(metrics.likeness(*found["absolute"])), 3),
                 "complete_likeness": round(float(metrics.likeness(*found["complete"])), 3),
+                "our_likeness": round(float(metrics.likeness(*ours)), 3),
                 "absolute_on_objects": shared.percent(
                     metrics.absolute_share(found["absolute"], np.stack([objects] * 2)).mean()
                 ),
@@ -64,6 +66,7 @@ def draw(lab: Lab) -> Drawn:
     summary = {
         "likeness of two classes' maps, absolute": shared.mean(first, "absolute_likeness"),
         "likeness of two classes' maps, complete": shared.mean(first, "complete_likeness"),
+        f"likeness of two classes' maps, {OURS}, log-odds": shared.mean(first, "our_likeness"),
         "absolute map on the objects, %": shared.mean(first, "absolute_on_objects"),
         "area of the objects, %": shared.mean(first, "area"),
         "one class, complete: patches of the object positive, %": shared.mean(

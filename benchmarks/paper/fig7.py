@@ -1,35 +1,37 @@
 """Fig. 7: photos of one class, explained directly.
 
-Claim: the complete correction cannot interpret them; GAE can.
+Claim: the complete correction cannot interpret them; GAE can. Beside them the conservative
+correction of the log-odds, and both of them with the other's loss.
 """
 
 from __future__ import annotations
 
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
-from benchmarks.paper.lab import Drawn, Lab
+from benchmarks.paper.lab import OURS, Drawn, Lab, named
 from jaxattr.sheets import sheet
 
-KINDS = "complete", "positive"
+DRAWN = ("complete", "logit"), ("positive", "logit"), (OURS, "log-odds")
+ASKED = (*DRAWN, (OURS, "logit"), ("complete", "log-odds"))
 SHOWN = 4
 
 
 def draw(lab: Lab) -> Drawn:
     rows, cells = [], []
     for number, subject in enumerate(subjects.one(lab)):
-        name = lab.short(subject.classes[0])
         line = [shared.photo_cell(lab, subject)]
-        for kind in KINDS:
-            one = shared.class_maps(lab, subject, kind)[0]
+        for method, loss in ASKED:
+            one, kind = shared.class_maps(lab, subject, method, loss)[0], named(method, loss)
             measured = shared.on_object(one, subject.regions[0])
             rows.append({"image": subject.name, "method": kind, **measured})
-            words = shared.signed(name) if kind == "complete" else (f"for {name}", None)
-            line.append(shared.map_cell(lab, subject, one, f"{kind}: {name}", words))
+            if (method, loss) in DRAWN:
+                words = shared.words(lab, method, loss, subject.classes[0], subject.classes[0])
+                line.append(shared.map_cell(lab, subject, one, kind, words))
         if number < SHOWN:
             cells.append(line)
-    return Drawn(
-        {"": sheet(cells, footer=f"{lab.footer}  ·  loss logit")}, summarize(rows, KINDS), rows
-    )
+    summary = summarize(rows, tuple(named(*one) for one in ASKED))
+    footer = f"{lab.footer}  ·  loss logit, unless named"
+    return Drawn({"": sheet(cells, footer=footer)}, summary, rows)
 
 
 def summarize(rows: list[dict], methods: tuple[str, ...]) -> dict[str, float]:
@@ -37,9 +39,9 @@ def summarize(rows: list[dict], methods: tuple[str, ...]) -> dict[str, float]:
     summary = {}
     for kind in methods:
         mine = [one for one in rows if one["method"] == kind]
-        right = [{"right": float(one["balance"] > 0)} for one in mine]
         if kind != "positive":
-            summary[f"{kind}: sign right on the object, %"] = 100 * shared.mean(right, "right")
+            right = sum(one["balance"] > 0 for one in mine)
+            summary[f"{kind}: sign right on the object, of {len(mine)}"] = right
             summary[f"{kind}: balance on the object"] = shared.mean(mine, "balance")
             for key, where in (("positive_patches", "object"), ("positive_elsewhere", "rest")):
                 summary[f"{kind}: patches of the {where} positive, %"] = shared.mean(mine, key)

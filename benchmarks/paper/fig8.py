@@ -1,7 +1,7 @@
 """Fig. 8: the same photos beside a guide of another class, the zebra.
 
 Claim: with a guide the complete correction interprets the whole object. How much the map depends
-on the guide, and scenes with truth: `docs/guidance.md`.
+on the guide, and scenes with truth: `docs/guidance.md`. Beside it the conservative correction.
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ import numpy as np
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.fig7 import summarize
-from benchmarks.paper.lab import Drawn, Lab
-from jaxattr import images, losses
+from benchmarks.paper.lab import LOSSES, OURS, Drawn, Lab
+from jaxattr import images
 from jaxattr.guidance import guided, stitch
-from jaxattr.methods import complete
-from jaxattr.sheets import Cell, sheet
+from jaxattr.methods import METHODS
+from jaxattr.sheets import sheet
 
-LOSSES = {
-    "logit": lambda target, _: losses.target_logit(target),  # the paper's
-    "difference": losses.difference,
-}
+ALONE = ("complete", "logit"), (OURS, "log-odds")
+BESIDE = (("complete", "logit"), ("complete", "difference"), (OURS, "log-odds"),
+          (OURS, "difference"))  # fmt: skip
+"""The first is the paper's."""
 SHOWN = 4
 
-_guided = jax.jit(partial(guided, method=complete), static_argnames="loss")  # the paper's
+
+@partial(jax.jit, static_argnames=("method", "loss"))
+def _guided(model, image, guides, target, against, method, loss):
+    chosen = {"method": METHODS[method].function, "loss": LOSSES[loss]}
+    return guided(model, image, guides, target, against, **chosen)
 
 
 def draw(lab: Lab) -> Drawn:
@@ -35,32 +39,34 @@ def draw(lab: Lab) -> Drawn:
     rows, cells = [], []
     for number, subject in enumerate(every):
         target, name = subject.classes[0], lab.short(subject.classes[0])
-        alone = shared.class_maps(lab, subject)[0]
-        measured = shared.on_object(alone, subject.regions[0])
-        rows.append({"image": subject.name, "method": "alone, logit", **measured})
-        line = [
-            shared.photo_cell(lab, subject),
-            shared.map_cell(lab, subject, alone, f"{name}, no guide", shared.signed(name)),
-        ]
-        for loss, build in LOSSES.items():
+        line = [shared.photo_cell(lab, subject)]
+        for method, loss in ALONE:
+            one = shared.class_maps(lab, subject, method, loss)[0]
+            rows.append(_row(subject, f"{method} alone, {loss}", one))
+            words = shared.signed(name)
+            line.append(shared.map_cell(lab, subject, one, f"{method}, no guide", words))
+        for method, loss in BESIDE:
             given = (lab.model, subject.photo.array, array[None], target, np.array([class_]))
-            found = jax.tree.map(np.asarray, _guided(*given, loss=build))
+            found = jax.tree.map(np.asarray, _guided(*given, method=method, loss=loss))
             one = found.mean.astype(np.float64)
-            measured = shared.on_object(one, subject.regions[0])
-            rows.append({"image": subject.name, "method": f"guided, {loss}", **measured})
-            negative = f"against {name}" if loss == "logit" else f"for {lab.short(class_)}"
-            words = f"for {name}", negative
-            if loss == "logit":
+            rows.append(_row(subject, f"{method} guided, {loss}", one))
+            words = shared.words(lab, method, loss, target, class_)
+            if (method, loss) == BESIDE[0]:
                 canvas = stitch(subject.photo.array, array)
                 picture = images.denormalize(np.asarray(canvas), lab.model.preprocessing)
                 whole = shared.map_cell(lab, subject, found.canvas[0], f"{name} beside", words)
                 line.append(whole._replace(picture=picture, title=f"{name} beside {file}"))
-            line.append(shared.map_cell(lab, subject, one, f"guided, {loss}", words))
+            line.append(shared.map_cell(lab, subject, one, f"{method}, {loss}", words))
         if number < SHOWN:
             cells.append(line)
-    names = ("alone, logit", *(f"guided, {loss}" for loss in LOSSES))
-    return Drawn({"": _sheet(lab, cells)}, summarize(rows, names), rows)
+    names = [f"{method} alone, {loss}" for method, loss in ALONE]
+    names += [f"{method} guided, {loss}" for method, loss in BESIDE]
+    return Drawn({"": sheet(cells, footer=lab.footer)}, summarize(rows, tuple(names)), rows)
 
 
-def _sheet(lab: Lab, cells: list[list[Cell]]):
-    return sheet(cells, footer=f"{lab.footer}  ·  method complete")
+def _row(subject: subjects.Subject, method: str, one: np.ndarray) -> dict:
+    return {
+        "image": subject.name,
+        "method": method,
+        **shared.on_object(one, subject.regions[0]),
+    }

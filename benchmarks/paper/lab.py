@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+OURS = "conservative"
+"""Set beside the paper's methods, which keep the paper's loss: see `LOSSES`."""
+LOSSES = {
+    "logit": lambda first, _: losses.target_logit(first),
+    "log-odds": lambda first, _: losses.log_odds(first),
+    "difference": losses.difference,
+}
+"""Of a class and its rival: the paper's Eq. 7; and what conservative rules are asked, which count
+everything that raises a logit as evidence, the other class included."""
+
+
+def named(method: str, loss: str) -> str:
+    """How a method and its loss are called in summaries; the paper's loss is not said."""
+    return method if loss == "logit" else f"{method}, {loss}"
+
+
 class Lab(NamedTuple):
     """What one run holds fixed."""
 
@@ -77,9 +93,12 @@ def maps(lab: Lab, array: Any, loss: Any, method: str = "complete") -> np.ndarra
     return np.asarray(_maps(lab.model, array, loss, method), np.float64)
 
 
-def class_maps(lab: Lab, subject: Subject, method: str = "complete") -> np.ndarray:
-    """The maps of the logits (Eq. 7) of a subject's classes."""
-    return maps(lab, subject.photo.array, losses.target_logit(np.array(subject.classes)), method)
+def class_maps(
+    lab: Lab, subject: Subject, method: str = "complete", loss: str = "logit"
+) -> np.ndarray:
+    """The maps of a subject's classes, each against the next: the logits' (Eq. 7) by default."""
+    first, second = np.array(subject.classes), np.roll(subject.classes, -1)
+    return maps(lab, subject.photo.array, LOSSES[loss](first, second), method)
 
 
 def logits(lab: Lab, array: Any) -> np.ndarray:
@@ -134,3 +153,11 @@ def map_cell(
 
 def signed(name: str) -> tuple[str, str]:
     return f"for {name}", f"against {name}"
+
+
+def words(lab: Lab, method: str, loss: str, class_: int, rival: int) -> tuple[str, str | None]:
+    """What the two signs of a class's map mean; `None` for a method without the second."""
+    name = lab.short(class_)
+    if not METHODS[method].signed:
+        return f"for {name}", None
+    return f"for {name}", f"for {lab.short(rival)}" if loss == "difference" else f"against {name}"
