@@ -25,7 +25,15 @@ from jaxattr.types import Taps
 PAGE = Path(__file__).with_name("bench-explanations.md")
 MARK = "<!-- tables -->"
 SCENES, CHECKED = 200, 60
-UNTRAINED = ("raw_attention", "rollout", "positive", "complete", "absolute")
+UNTRAINED = (
+    "conservative",
+    "token_relevance",
+    "raw_attention",
+    "rollout",
+    "positive",
+    "complete",
+    "absolute",
+)
 """The methods of which the page shows the rows with random weights; the others' say the same."""
 SCALES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -36,13 +44,29 @@ def main() -> None:
     note = f"model {model.name}, {SCENES} scenes of each kind, seed 0"
     PAGE.with_suffix(".png").write_bytes(encode(draw(results, note), "png"))
     before, _, after = PAGE.read_text(encoding="utf-8").split(MARK)
+    recognised(results)
     tables = text(list(filter(shown, results)), "md", {})
     PAGE.write_text(f"{before}{MARK}\n\n{tables}\n\n{MARK}{after}", encoding="utf-8")
     check(model)
 
 
 def shown(score: explanations.Score) -> bool:
+    """Whether the page has it; scenes whose objects are recognised are nearly all of them."""
+    if score.scenes == explanations.SEEN:
+        return False
     return score.model != "random weights" or score.method in UNTRAINED
+
+
+def recognised(results: list[explanations.Score]) -> None:
+    """Print how far scenes that the model recognises differ from all of two objects."""
+    rows = {(one.scenes, *one[1:5]): one.value for one in results if one.model == "trained"}
+    far = {
+        key: abs(value - rows["two objects", *key[1:]])
+        for key, value in rows.items()
+        if key[0] == explanations.SEEN and np.isfinite(value)
+    }
+    key = max(far, key=lambda one: far[one])
+    print(f"recognised scenes: at most {far[key]:.3f} from all, {' '.join(key[1:])}")
 
 
 def check(model) -> None:
@@ -102,14 +126,19 @@ def classify(model, arrays):
 
 @jax.jit
 def variants(model, arrays, label, rival):
-    """Maps that differ from the complete correction in one thing each."""
+    """Maps that differ from the complete correction in one thing each, the rules among them."""
 
     def one(image, a, b):
         loss, complete = losses.difference(a, b), METHODS["complete"].function
+        conservative = METHODS["conservative"].function
         attention = model.forward(image)[1].attention
         return {
             "complete, logit": complete(model, image, losses.target_logit(a)),
             "complete, difference": complete(model, image, loss),
+            "complete, log-odds": complete(model, image, losses.log_odds(a)),
+            "conservative, logit": conservative(model, image, losses.target_logit(a)),
+            "conservative, difference": conservative(model, image, loss),
+            "conservative, log-odds": conservative(model, image, losses.log_odds(a)),
             "complete, last three blocks": complete(model, image, loss, start_layer=3),
             "summed over blocks, no product": summed(model, image, loss),
             "gradient along scaled attention": integrated(model, image, loss, attention),
