@@ -12,9 +12,10 @@ Written by `python docs/methods.py` from `METHODS`; edit the methods instead.
 
 ![Maps of all methods on drawn scenes](methods-gallery.png)
 
-All methods with their defaults and the embedded model; the last two rows are the same scene, asked
-for each of its classes. Each map has its own scale (`heatmap.span`): compare places, not
-strengths. Written by `python docs/methods_gallery.py`.
+All methods with their defaults and the embedded model, of the log-odds of one class, as the
+commands ask; the last two rows are the same scene, asked for each of its classes. Each map has its
+own scale (`heatmap.span`): compare places, not strengths. Written by `python
+docs/methods_gallery.py`.
 
 Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,
 from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,

@@ -44,7 +44,7 @@ def chosen(config) -> trials.Trials:
 
 
 def maps(model, asked: trials.Trials) -> dict[str, np.ndarray]:
-    """Raw maps of the class's logit, by method, with all defaults."""
+    """Raw maps of the class's log-odds, as the commands ask, by method, with all defaults."""
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in asked.images])
     found = {}
     for name, method in METHODS.items():
@@ -52,7 +52,7 @@ def maps(model, asked: trials.Trials) -> dict[str, np.ndarray]:
         @jax.jit
         def run(model, images, labels, function=method.function):
             def one(image, label):
-                return function(model, image, losses.target_logit(label))
+                return function(model, image, losses.log_odds(label))
 
             return over_images(one, images, labels)
 
@@ -71,7 +71,7 @@ def draw(asked: trials.Trials, found: dict[str, np.ndarray]) -> bytes:
         Column(name, list(found[name]), method.signed, method.cost)
         for name, method in METHODS.items()
     ]
-    figure = grid(rows, columns, per_band=8, footer="embedded model, loss logit", smooth=False)
+    figure = grid(rows, columns, per_band=8, footer="embedded model, loss log-odds", smooth=False)
     with Image.open(io.BytesIO(encode(figure, "png"))) as picture:
         height = round(picture.height * SIDE / picture.width)
         small = picture.convert("RGB").resize((SIDE, height), Image.Resampling.LANCZOS)
