@@ -253,8 +253,8 @@ def test_damaged_receipts(tiny_model, root, tmp_path, looked_at, content):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 99}, "format is 99, wanted 2"),
-        ({"format": None}, "format is None, wanted 2"),
+        ({"format": 99}, "format is 99, wanted 3"),
+        ({"format": None}, "format is None, wanted 3"),
         ({"labels": None}, "'labels' is missing"),
         ({"labels": [1, 2]}, "'labels' is missing, or not"),
         ({"grid": "2x2"}, "'grid' is missing, or not"),
