@@ -17,7 +17,7 @@ from jaxattr.bench.labelled import Labelled
 CLASSES, EACH = 8, 100
 
 
-def make(seed: int, mixed: float = 0.0, moved: int = 0) -> Labelled:
+def make(seed: int, mixed: float = 0.0, moved: int = 0, each: int = EACH) -> Labelled:
     """Gaussians and their exact posterior, of which a share of class 5's goes to class 2.
 
     `moved` images of class 5 carry the label 2.
@@ -25,7 +25,7 @@ def make(seed: int, mixed: float = 0.0, moved: int = 0) -> Labelled:
     rng = np.random.default_rng(seed)
     means = rng.normal(size=(CLASSES, 12))
     means *= 2.5 / np.linalg.norm(means, axis=1, keepdims=True)
-    label = np.repeat(np.arange(CLASSES), EACH)
+    label = np.repeat(np.arange(CLASSES), each)
     feature = means[label] + rng.normal(size=(len(label), 12))
     p = special.softmax(feature @ means.T - 0.5 * (means**2).sum(axis=1), axis=1)
     p[:, 2] += mixed * p[:, 5]
@@ -76,6 +76,15 @@ def test_calibrated_models_and_wrong_labels_are_no_learned_contamination():
     found = [learned_contamination(make(seed)) for seed in range(4)]
     found += [learned_contamination(make(seed, moved=15)) for seed in range(2)]
     assert sum(map(len, found)) == 0
+
+
+@pytest.mark.parametrize(("mixed", "told"), [(0.015, []), (0.06, [(2, 5)])])
+def test_an_excess_below_two_percent_is_not_listed_however_sure(mixed, told):
+    given = make(3, mixed=mixed, each=6000)
+    found = excess(given)
+    assert found.z[2, 5] > 6  # a sure one, of 1.2 % and of 4.6 %
+    assert found.rate[2, 5] > 0.005
+    assert [one.classes for one in learned_contamination(given)] == told
 
 
 def test_at_most_a_handful_is_listed(monkeypatch):
