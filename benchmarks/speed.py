@@ -2,11 +2,13 @@
 
     python benchmarks/speed.py --output benchmarks/results/speed-cpu.json
 
-*Explain* is the complete map (paper, Eq. 5) of one logit. The peer is transformers' ViT with eager
+*Explain* is the complete map (paper, Eq. 5) of one logit; *conservative* is the map of the
+log-odds by `methods.conservative`, beside torch's GAE (Chefer et al. 2021, of one logit) and our
+complete, which takes its turn in the same round. The peer is transformers' ViT with eager
 attention, `output_attentions=True`, frozen parameters, `torch.autograd.grad` with respect to all
-attention maps, and the same product of the class token's row. Each framework runs in a process of
-its own; the two take turns case by case, so that both see the same machine. The weights are the
-same (random), and so are the maps: the largest difference is in the result.
+attention maps, and the same product of the class token's row (GAE: of the positive parts). Each
+framework runs in a process of its own; the two take turns, so that both see the same machine. The
+weights are the same (random), and so are the maps: the largest difference is in the result.
 """
 
 from __future__ import annotations
@@ -25,11 +27,23 @@ from typing import Any
 SIZES = {"vit-base": (768, 12, 3072), "vit-tiny": (192, 3, 768)}
 BATCHES = (1, 4, 16)
 TARGETS = 8
+# What takes turns in a case: the name of its time, who runs it, and what is asked of them.
+CASES = {
+    "forward": (("torch", "torch", "forward"), ("jax", "jax", "forward")),
+    "explain": (("torch", "torch", "explain"), ("jax", "jax", "explain")),
+    "conservative": (
+        ("torch", "torch", "gae"),
+        ("complete", "jax", "explain"),
+        ("jax", "jax", "conservative"),
+    ),
+    "targets": (("torch", "torch", "targets"), ("jax", "jax", "targets")),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="*", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--chunk-size", type=int, help="images at once on CPU (default: 1)")
@@ -63,12 +77,12 @@ def compare(name: str, arguments: Any) -> dict[str, Any]:
             workers[framework] = process
             assert answer(process)["ready"]
         cases: list[dict[str, Any]] = []
-        for case in [(kind, batch) for batch in BATCHES for kind in ("forward", "explain")] + [
-            ("targets", 1)
-        ]:
-            cases.append(measure(workers, *case, arguments.rounds))
-            print(name, cases[-1], file=sys.stderr, flush=True)
-        difference = maximum_difference(Path(folder))
+        for batch in BATCHES:
+            for kind in [one for one in arguments.cases if one != "targets" or batch == 1]:
+                cases.append(measure(workers, kind, batch, arguments.rounds))
+                print(name, cases[-1], file=sys.stderr, flush=True)
+        both = all((Path(folder) / f"{framework}.npy").exists() for framework in workers)
+        difference = maximum_difference(Path(folder)) if both else None
         for process in workers.values():
             process.stdin.close()
             process.wait()
@@ -76,27 +90,34 @@ def compare(name: str, arguments: Any) -> dict[str, Any]:
 
 
 def measure(workers: dict[str, Any], kind: str, batch: int, rounds: int) -> dict[str, Any]:
-    seconds: dict[str, list[float]] = {framework: [] for framework in workers}
+    """Medians of one case over the rounds; a ratio is the median of one over that of the other."""
+    names = [name for name, _, _ in CASES[kind]]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     extra: dict[str, dict[str, Any]] = {}
     for turn in range(rounds + 1):
-        for framework, process in workers.items():
-            process.stdin.write(json.dumps({"kind": kind, "batch": batch}) + "\n")
+        for name, framework, asked in CASES[kind]:
+            process = workers[framework]
+            process.stdin.write(json.dumps({"kind": asked, "batch": batch}) + "\n")
             process.stdin.flush()
             reply = answer(process)
             if turn:  # the first turn compiles and warms up
-                seconds[framework].append(reply["seconds"])
+                seconds[name].append(reply["seconds"])
             else:
-                extra[framework] = {"first_call": reply["seconds"]}
-            extra[framework]["peak_mib"] = reply["peak_mib"]
+                extra[name] = {"first_call": reply["seconds"]}
+            extra[name]["peak_mib"] = reply["peak_mib"]
     found: dict[str, Any] = {"kind": kind, "batch": batch}
-    for framework, values in seconds.items():
+    for name, values in seconds.items():
         ordered = sorted(values)
-        found[f"{framework}_ms"] = round(1000 * ordered[len(ordered) // 2] / batch, 2)
-        found[f"{framework}_minimum_ms"] = round(1000 * ordered[0] / batch, 2)
-        found[f"{framework}_first_call_s"] = round(extra[framework]["first_call"], 2)
-        found[f"{framework}_peak_mib"] = extra[framework]["peak_mib"]
-    found["ratio"] = round(found["jax_ms"] / found["torch_ms"], 3)
-    found["minimum_ratio"] = round(found["jax_minimum_ms"] / found["torch_minimum_ms"], 3)
+        found[f"{name}_ms"] = round(1000 * ordered[len(ordered) // 2] / batch, 2)
+        found[f"{name}_minimum_ms"] = round(1000 * ordered[0] / batch, 2)
+        found[f"{name}_first_call_s"] = round(extra[name]["first_call"], 2)
+        found[f"{name}_peak_mib"] = extra[name]["peak_mib"]
+    for other in names[:-1]:
+        of = "" if other == "torch" else f"{other}_"
+        found[f"{of}ratio"] = round(found["jax_ms"] / found[f"{other}_ms"], 3)
+        found[f"minimum_{of}ratio"] = round(
+            found["jax_minimum_ms"] / found[f"{other}_minimum_ms"], 3
+        )
     return found
 
 
@@ -148,7 +169,7 @@ def torch_runner(name: str, folder: Path, arguments: Any) -> Any:
     model = ViTForImageClassification(config).eval().requires_grad_(False)
     model.save_pretrained(folder)
 
-    def explain(pixels: Any, targets: list[int]) -> Any:
+    def explain(pixels: Any, targets: list[int], positive: bool = False) -> Any:
         # The images ask for gradients, so that the attention maps have them.
         output = model(pixel_values=pixels.requires_grad_(), output_attentions=True)
         rows = []
@@ -159,7 +180,8 @@ def torch_runner(name: str, folder: Path, arguments: Any) -> Any:
             row = torch.zeros(len(pixels), 1, output.attentions[0].shape[-1])
             row[:, :, 0] = 1
             for attention, gradient in zip(output.attentions[::-1], gradients[::-1], strict=True):
-                row = row + row @ (gradient * attention).mean(1)
+                product = gradient * attention
+                row = row + row @ (product.clamp(min=0) if positive else product).mean(1)
             rows.append(row[:, 0, 1:])
         return torch.stack(rows, 1).detach().numpy()
 
@@ -168,7 +190,7 @@ def torch_runner(name: str, folder: Path, arguments: Any) -> Any:
         if kind == "forward":
             with torch.no_grad():
                 return model(pixel_values=pixels).logits.numpy()
-        return explain(pixels, list(range(TARGETS if kind == "targets" else 1)))
+        return explain(pixels, list(range(TARGETS if kind == "targets" else 1)), kind == "gae")
 
     return run
 
@@ -183,7 +205,9 @@ def jax_runner(name: str, folder: Path, arguments: Any) -> Any:
 
     model = jaxattr.load(folder)
     over_images = partial(jaxattr.over_images, chunk_size=arguments.chunk_size)
-    complete = jaxattr.METHODS["complete"].function
+    complete, conservative = (
+        jaxattr.METHODS[name].function for name in ("complete", "conservative")
+    )
 
     @jax.jit
     def forward(model: Any, images: Any) -> Any:
@@ -194,9 +218,15 @@ def jax_runner(name: str, folder: Path, arguments: Any) -> Any:
         many = jax.vmap(complete, in_axes=(None, None, 0))
         return over_images(lambda image: many(model, image, loss), images)
 
+    @jax.jit
+    def signed(model: Any, images: Any, loss: Any) -> Any:
+        return over_images(lambda image: conservative(model, image, loss), images)
+
     def run(kind: str, images: Any) -> Any:
         if kind == "forward":
             return jax.block_until_ready(forward(model, images))
+        if kind == "conservative":
+            return jax.block_until_ready(signed(model, images, losses.log_odds(0)))
         loss = losses.target_logit(jnp.arange(TARGETS if kind == "targets" else 1))
         maps = jax.block_until_ready(explain(model, images, loss))
         return maps.reshape(*maps.shape[:2], -1)
@@ -216,6 +246,14 @@ def table(results: list[dict[str, Any]]) -> str:
                 f"| {result['model']} | {kind} | {case['batch']} | {case['torch_ms']:.1f} | "
                 f"{case['jax_ms']:.1f} | {case['ratio']:.2f} ({case['minimum_ratio']:.2f}) |"
             )
+            if "complete_ratio" in case:
+                lines.append(
+                    f"| {result['model']} | conservative, of complete | {case['batch']} | "
+                    f"{case['complete_ms']:.1f} | {case['jax_ms']:.1f} | "
+                    f"{case['complete_ratio']:.2f} ({case['minimum_complete_ratio']:.2f}) |"
+                )
+        if result["map_difference"] is None:
+            continue
         lines.append(
             f"| {result['model']} | largest difference of the maps | | | | "
             f"{result['map_difference']:.1e} |"
