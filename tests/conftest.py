@@ -8,11 +8,11 @@ import shutil
 import signal
 import tempfile
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -21,7 +21,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # XLA reads this when the first array is made. Tests that run real networks compile with `FULL`.
 _FLAGS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 FULL = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-if jaxlib.__version__.startswith("0.10."):  # a flag that XLA does not know ends the process
+if version("jaxlib").startswith("0.10."):  # a flag that XLA does not know ends the process
     _FLAGS |= {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
     FULL |= {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
 os.environ.setdefault(
@@ -29,12 +29,13 @@ os.environ.setdefault(
 )
 
 # The same networks are compiled in many files and by each worker: all share one cache, which
-# lives as long as the run. Workers inherit the variables of the process that starts them.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxattr-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+# lives as long as the run, or in a folder that is given. Workers inherit the variable.
+if "JAXATTR_TEST_CACHE" not in os.environ:
+    os.environ["JAXATTR_TEST_CACHE"] = tempfile.mkdtemp(prefix="jaxattr-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAXATTR_TEST_CACHE"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["JAXATTR_TEST_CACHE"]
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_compilation_cache_dir", os.environ["JAXATTR_TEST_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # What a shell starts in the background ignores Ctrl-C, and so do its children; tests send it.
