@@ -28,14 +28,13 @@ os.environ.setdefault(
     "XLA_FLAGS", " ".join(f"--{name}={str(value).lower()}" for name, value in _FLAGS.items())
 )
 
-# The same networks are compiled in many files and by each worker: all share one cache, which
-# lives as long as the run, or in a folder that is given. Workers inherit the variable.
-if "JAXATTR_TEST_CACHE" not in os.environ:
-    os.environ["JAXATTR_TEST_CACHE"] = tempfile.mkdtemp(prefix="jaxattr-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAXATTR_TEST_CACHE"], ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["JAXATTR_TEST_CACHE"]
+# The same networks are compiled in many files: a worker keeps what it has compiled, and processes
+# that tests start take it from there. Workers share nothing: JAX writes these files in place.
+CACHE = tempfile.mkdtemp(prefix="jaxattr-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-jax.config.update("jax_compilation_cache_dir", os.environ["JAXATTR_TEST_CACHE"])
+jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # What a shell starts in the background ignores Ctrl-C, and so do its children; tests send it.
