@@ -109,7 +109,7 @@ function anyPanel(image, cursor) {
     mapPanel(image, { map, words, title: 'Additive map', limit: () => map.limit, alone: true }, cursor),
     h('div', { class: 'ask' }, h('h2', {}, 'Any class against any other'),
       h('p', { class: 'asked' }, h('span', {}, h('label', { for: 'any-for' }, 'For'), own), h('span', {}, h('label', { for: 'any-against' }, 'against'), against)),
-      h('p', { class: 'quiet' }, `Choose among the label and ${count > 2 ? `the ${count - 1} likeliest other classes` : 'the other class'} of this image. This map is another method than the three above: tokens times their derivative, summed over all blocks. It is additive, and so this page computes it itself from the maps of each class's log-odds: w₁m₁\u00a0−\u00a0w₂m₂, where w is 1\u00a0−\u00a0p of the class. Its values and its scale are its own; do not compare them with those above one to one.`)));
+      h('p', { class: 'quiet' }, `Choose among the label and ${count > 2 ? `the ${count - 1} likeliest other classes` : 'the other class'} of this image. This map is another method than the three above: tokens times their derivative, summed over all blocks. It is additive, and so this page computes it itself from the maps of each class's log-odds: w₁m₁\u00a0−\u00a0w₂m₂, where w is 1\u00a0−\u00a0p of the class. Its values and its scale are its own; do not compare them with those above one to one. It marks the corners of images more than they do, where such evidence says little.`)));
 }
 
 function probabilityTable(image) {
