@@ -13,11 +13,16 @@ from jaxattr import losses
 from jaxattr.images import fit, normalize
 from jaxattr.methods import METHODS
 
-torch = pytest.importorskip("torch", reason="parity needs torch: install the extra `parity`")
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 
 
-def torch_map(network, pixels, target: int, prefix: int) -> tuple[np.ndarray, np.ndarray]:
+@pytest.fixture(scope="module")
+def torch():
+    """Imported when the first test needs it: collecting must not take its seconds."""
+    return pytest.importorskip("torch", reason="parity needs torch: install the extra `parity`")
+
+
+def torch_map(torch, network, pixels, target: int, prefix: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits and the class token's row of the rolled-out `I + E_h(gradient * attention)`."""
     network.eval()
     output = network(pixel_values=pixels, output_attentions=True)
@@ -28,14 +33,14 @@ def torch_map(network, pixels, target: int, prefix: int) -> tuple[np.ndarray, np
     return output.logits[0].detach().numpy(), product[0, prefix:].detach().numpy()
 
 
-def check(network, folder, image: np.ndarray, **options) -> None:
+def check(torch, network, folder, image: np.ndarray, **options) -> None:
     """Both networks from the same folder: logits within 1e-4, complete map within 1e-3."""
     model = jaxattr.load(folder, **options)
     pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
     complete = jax.jit(METHODS["complete"].function)
     ours_logits = np.asarray(jax.jit(jaxattr.predict)(model, jnp.asarray(image)))
     for target in {int(ours_logits.argmax()), 1}:
-        logits, theirs = torch_map(network, pixels, target, model.config.prefix_tokens)
+        logits, theirs = torch_map(torch, network, pixels, target, model.config.prefix_tokens)
         np.testing.assert_allclose(ours_logits, logits, atol=1e-4)
         ours = complete(model, jnp.asarray(image), losses.target_logit(target))
         difference = np.abs(np.asarray(ours).ravel() - theirs).max() / np.abs(theirs).max()
@@ -43,7 +48,7 @@ def check(network, folder, image: np.ndarray, **options) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vit", "deit", "deit_distilled"])
-def test_random_models(kind, tmp_path) -> None:
+def test_random_models(torch, kind, tmp_path) -> None:
     transformers = pytest.importorskip("transformers")
     family = "ViT" if kind == "vit" else "DeiT"
     config = getattr(transformers, f"{family}Config")(
@@ -62,11 +67,11 @@ def test_random_models(kind, tmp_path) -> None:
     network = getattr(transformers, f"{family}ForImageClassification{suffix}")(config)
     network.save_pretrained(tmp_path)
     image = np.random.default_rng(0).standard_normal((30, 30, 3), np.float32)
-    check(network, tmp_path, image)
+    check(torch, network, tmp_path, image)
 
 
 @pytest.mark.outside
-def test_the_real_checkpoint_with_hub_names() -> None:
+def test_the_real_checkpoint_with_hub_names(torch) -> None:
     from PIL import Image
 
     transformers = pytest.importorskip("transformers")
@@ -77,11 +82,11 @@ def test_the_real_checkpoint_with_hub_names() -> None:
     preprocessing = jaxattr.load(folder).preprocessing
     for name in ("el2.png", "catdog.png"):
         photo = Image.open(outside("images", "demo", name))
-        check(network, folder, normalize(fit(photo, preprocessing), preprocessing))
+        check(torch, network, folder, normalize(fit(photo, preprocessing), preprocessing))
 
 
 @pytest.mark.outside
-def test_the_real_checkpoint_with_timm_names() -> None:
+def test_the_real_checkpoint_with_timm_names(torch) -> None:
     """Its tensors renamed by hand into transformers' network."""
     from PIL import Image
     from safetensors.torch import load_file
@@ -121,4 +126,4 @@ def test_the_real_checkpoint_with_timm_names() -> None:
     model = jaxattr.load(folder, layer_norm_epsilon=1e-12)
     file = sorted(outside("images", "tiny-imagenet", "val", "n02123045").iterdir())[0]
     image = normalize(fit(Image.open(file), model.preprocessing), model.preprocessing)
-    check(network, folder, image, layer_norm_epsilon=1e-12)
+    check(torch, network, folder, image, layer_norm_epsilon=1e-12)
