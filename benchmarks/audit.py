@@ -79,9 +79,9 @@ def run_part(part: str, arguments: Any) -> dict[str, Any]:
 def gather_part(arguments: Any) -> dict[str, Any]:
     """The evidence stage alone, compiled before the clock starts."""
     import jaxattr
-    from jaxattr.audit.dataset import index
-    from jaxattr.audit.gather import gather, make_receipt
+    from jaxattr.audit.evidence.gather import gather, make_receipt
     from jaxattr.audit.ledger import open_ledger
+    from jaxattr.data.dataset import index
 
     model = jaxattr.load(arguments.model)
     dataset = index(arguments.images, model.labels, limit=arguments.limit)
@@ -111,7 +111,7 @@ def report_part(arguments: Any) -> dict[str, Any]:
     from jaxattr.audit.findings import find
     from jaxattr.audit.ledger import read_ledger
     from jaxattr.audit.report import render
-    from jaxattr.audit.summary import summarize
+    from jaxattr.audit.report.summary import summarize
 
     shares = finder_shares(read_ledger(arguments.keep))
     start = clocks()
@@ -129,7 +129,7 @@ def report_part(arguments: Any) -> dict[str, Any]:
 def finder_shares(ledger: Any) -> dict[str, list[float]]:
     """Seconds by the clock and of the processor: the posterior, then every finder given it."""
     from jaxattr.audit.findings import FINDERS
-    from jaxattr.audit.posterior import posterior
+    from jaxattr.audit.inference.posterior import posterior
 
     shares = {}
     for name, finder in {"posterior": posterior, **FINDERS}.items():
@@ -141,7 +141,7 @@ def finder_shares(ledger: Any) -> dict[str, list[float]]:
 
 def explain_part(arguments: Any) -> dict[str, Any]:
     """The same evidence function on images that lie in memory."""
-    from jaxattr.audit.evidence import evidence_batch
+    from jaxattr.audit.evidence.compute import evidence_batch
 
     return in_memory(arguments, evidence_batch)
 
@@ -165,7 +165,7 @@ def in_memory(arguments: Any, function: Any) -> dict[str, Any]:
     import numpy as np
 
     import jaxattr
-    from jaxattr.audit.gather import default_batch_size
+    from jaxattr.audit.evidence.gather import default_batch_size
 
     model = jaxattr.load(arguments.model)
     size = default_batch_size()
@@ -185,8 +185,8 @@ def compile_first(model: Any) -> None:
     import jax
     import jax.numpy as jnp
 
-    from jaxattr.audit.evidence import evidence_batch
-    from jaxattr.audit.gather import default_batch_size
+    from jaxattr.audit.evidence.compute import evidence_batch
+    from jaxattr.audit.evidence.gather import default_batch_size
 
     size = default_batch_size()
     shape = (size, *model.config.image_size, model.config.channels)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 import jaxattr
 from jaxattr import losses
-from jaxattr.types import ViTConfig
+from jaxattr.vit import ViTConfig
 
 SIZES = {"vit-base": (768, 12, 3072), "vit-tiny": (192, 3, 768)}
 CALLS = 10

@@ -21,13 +21,13 @@ import click
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from jaxattr.audit.excess import excess
 from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
-from jaxattr.audit.learned import learned
+from jaxattr.audit.inference.excess import excess
+from jaxattr.audit.inference.learned import learned
 from jaxattr.audit.ledger import read_ledger
-from jaxattr.audit.statistics import LEVEL, q_values
-from jaxattr.bench.labelled import Labelled, hold
-from jaxattr.bench.moving import Condition, confusion, plant
+from jaxattr.audit.statistics.rates import LEVEL, q_values
+from jaxattr.bench.audit.labelled import Labelled, hold
+from jaxattr.bench.audit.moving import Condition, confusion, plant
 
 RATES = (0.02, 0.05, 0.1, 0.25)
 ASKED = ("learned", "not learned", "too sure", "too unsure", "folder without it")

@@ -19,15 +19,15 @@ from typing import Any
 import click
 
 import jaxattr
-from jaxattr.audit.dataset import index
-from jaxattr.audit.excess import excess
+from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.learned_contamination import learned_contamination
-from jaxattr.audit.gather import gather, make_receipt
+from jaxattr.audit.inference.excess import excess
 from jaxattr.audit.ledger import Ledger, open_ledger
+from jaxattr.data.dataset import index
 from jaxattr.scenes import CLASSES, write_folder
 from jaxattr.scenes.defects import parse
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 MODELS = ("scenes-contaminated", "scenes-clean-twin")
 DEFECTS = {"with it": "contamination:kite=bald eagle:26%", "without": "none"}

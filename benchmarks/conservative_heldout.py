@@ -26,19 +26,18 @@ import numpy as np
 from conservative_variants import Variants, fellows_of, gain, scene_maps, shard_of, split
 
 from jaxattr import metrics
-from jaxattr.audit.dataset import index
-from jaxattr.bench import maps as explaining
-from jaxattr.bench import method_metrics as scoring
-from jaxattr.bench import trials as asking
-from jaxattr.bench.explanations import MEASURES, measure, per_scene, rows
-from jaxattr.bench.maps import LOSSES
-from jaxattr.bench.method_maps import BLOB, RANDOM, Explainer, Row
-from jaxattr.bench.method_metrics import Fellows, Shard
-from jaxattr.bench.trials import Trials
+from jaxattr.bench.explanations import maps as explaining
+from jaxattr.bench.explanations import trials as asking
+from jaxattr.bench.explanations.maps import LOSSES
+from jaxattr.bench.explanations.run import MEASURES, measure, per_scene, rows
+from jaxattr.bench.explanations.trials import Trials
+from jaxattr.bench.methods import scoring as scoring
+from jaxattr.bench.methods.maps import BLOB, RANDOM, Explainer, Row
+from jaxattr.bench.methods.scoring import Fellows, Shard
+from jaxattr.checkpoints import load
+from jaxattr.data.dataset import index
 from jaxattr.methods import METHODS
-from jaxattr.models import load
-from jaxattr.types import Model
-from jaxattr.vit import initialize
+from jaxattr.vit import Model, initialize
 
 SHARD = 16
 OURS = "conservative"

@@ -27,24 +27,25 @@ from jax import Array
 from jax.tree_util import Partial
 from scipy.stats import rankdata
 
-from jaxattr import images, losses, metrics, relevance, views
-from jaxattr.attention_rollout import CORRECTIONS, mean_product
-from jaxattr.audit.dataset import Dataset, index
-from jaxattr.audit.evidence import strongest_rival
-from jaxattr.bench import maps as explaining
-from jaxattr.bench import method_metrics as scoring
-from jaxattr.bench import trials as asking
-from jaxattr.bench.explanations import measure, per_scene
-from jaxattr.bench.method_maps import Row
-from jaxattr.bench.method_metrics import Fellows, Shard
-from jaxattr.bench.perturbing import AT_ONCE, generator
-from jaxattr.gradients import Layer, over_images, readout, to_map, walk_back
+from jaxattr import losses, metrics
+from jaxattr.audit.evidence.compute import strongest_rival
+from jaxattr.bench.explanations import maps as explaining
+from jaxattr.bench.explanations import trials as asking
+from jaxattr.bench.explanations.run import measure, per_scene
+from jaxattr.bench.methods import scoring as scoring
+from jaxattr.bench.methods.maps import Row
+from jaxattr.bench.methods.scoring import Fellows, Shard
+from jaxattr.bench.perturbation.masked import AT_ONCE, generator
+from jaxattr.checkpoints import load
+from jaxattr.data import images
+from jaxattr.data.dataset import Dataset, index
+from jaxattr.gradients import Layer, over_images, readout, relevance, to_map, walk_back
+from jaxattr.gradients.corrections import CORRECTIONS, mean_product
 from jaxattr.heads import probabilities
+from jaxattr.methods import views
 from jaxattr.metrics.grid_pointing import CONFIDENT
 from jaxattr.metrics.perturbation import ranks
-from jaxattr.models import load
-from jaxattr.types import Image, Loss, Map, Model, Rules, ViTConfig
-from jaxattr.vit import predict
+from jaxattr.vit import Image, Loss, Map, Model, Rules, ViTConfig, predict
 
 SCENES, SEED = 60, 501
 PHOTOS, HELD_OUT = 64, 200

@@ -18,10 +18,10 @@ from unittest import mock
 import click
 
 import jaxattr
-from jaxattr.audit import duplicates
-from jaxattr.audit.dataset import index
-from jaxattr.audit.gather import gather, make_receipt
+from jaxattr.audit.copies import duplicates
+from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
+from jaxattr.data.dataset import index
 from jaxattr.scenes import write_folder
 from jaxattr.scenes.defects import parse
 

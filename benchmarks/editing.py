@@ -78,9 +78,9 @@ def jax_runners(folder: str, pixels: np.ndarray, steps: int) -> dict[str, Any]:
 
     import jaxattr
     from jaxattr import losses
-    from jaxattr.images import normalize
-    from jaxattr.rewrite import Limits, rewrite
-    from jaxattr.transfer import transfer
+    from jaxattr.data.images import normalize
+    from jaxattr.experiments.rewrite import Limits, rewrite
+    from jaxattr.experiments.transfer import transfer
 
     model = jaxattr.load(folder)
     image = jnp.asarray(normalize(pixels, model.preprocessing))

@@ -20,16 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxattr
-from jaxattr.audit.dataset import index
+from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.fragile_class import fragile_class
-from jaxattr.audit.fragility import compare_budgets
-from jaxattr.audit.gather import gather, make_receipt
 from jaxattr.audit.ledger import Ledger, open_ledger
 from jaxattr.audit.probes import Probe, Subject, ask, pictures, rewriting
 from jaxattr.audit.probes.lots import LEAST
 from jaxattr.audit.probes.store import answers
+from jaxattr.audit.statistics.fragility import compare_budgets
+from jaxattr.data.dataset import index
 from jaxattr.scenes import write_folder
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 PROBES = {
     module.NAME: Probe(module.VERSION, module.questions, module.answer)

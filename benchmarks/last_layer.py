@@ -21,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxattr import images, losses, metrics
-from jaxattr.audit.dataset import index
-from jaxattr.bench import method_metrics
-from jaxattr.bench.method_maps import Explainer
+from jaxattr import losses, metrics
+from jaxattr.bench.methods import scoring as method_metrics
+from jaxattr.bench.methods.maps import Explainer
+from jaxattr.checkpoints import load
+from jaxattr.data import images
+from jaxattr.data.dataset import index
 from jaxattr.gradients import over_images
+from jaxattr.gradients.sites import at_layer
 from jaxattr.methods import METHODS
-from jaxattr.models import load
-from jaxattr.sites import at_layer
 from jaxattr.vit import forward
 
 NAMES = ("grad_cam", "layer_cam", "hires_cam", "xgrad_cam", "grad_eclip", "complete")

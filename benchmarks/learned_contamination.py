@@ -20,12 +20,12 @@ import numpy as np
 
 import jaxattr
 from jaxattr import losses, scenes
-from jaxattr.audit.excess import Excess, excess
 from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
+from jaxattr.audit.inference.excess import Excess, excess
 from jaxattr.audit.ledger import Receipt, read_ledger
-from jaxattr.bench.audit_scores import average_precision
-from jaxattr.bench.labelled import Labelled, hold
-from jaxattr.bench.moving import Condition, confusion, plant
+from jaxattr.bench.audit.labelled import Labelled, hold
+from jaxattr.bench.audit.moving import Condition, confusion, plant
+from jaxattr.bench.audit.scores import average_precision
 from jaxattr.weights import check
 
 RATES = (0.02, 0.05, 0.1, 0.25)

@@ -72,9 +72,9 @@ def find_part(folder: Path) -> dict[str, Any]:
     """All findings from the ledger alone, and every finder's share of the time."""
     from audit import clocks, finder_shares, timed
 
-    from jaxattr.audit.export import findings_json
     from jaxattr.audit.findings import find
     from jaxattr.audit.ledger import read_ledger
+    from jaxattr.audit.report.export import findings_json
 
     start = clocks()
     ledger = read_ledger(folder)
@@ -91,7 +91,7 @@ def leaks_part(folder: Path, training: Path) -> dict[str, Any]:
 
     from jaxattr.audit.findings.duplicate_image import duplicate_image
     from jaxattr.audit.ledger import read_ledger
-    from jaxattr.audit.training import read_training
+    from jaxattr.audit.ledger.training import read_training
 
     start = clocks()
     ledger = read_ledger(folder)
@@ -122,7 +122,7 @@ def report_part(folder: Path) -> dict[str, Any]:
     from jaxattr.audit.findings import find
     from jaxattr.audit.ledger import read_ledger
     from jaxattr.audit.report import render
-    from jaxattr.audit.summary import summarize
+    from jaxattr.audit.report.summary import summarize
 
     ledger = read_ledger(folder)
     findings = find(ledger)

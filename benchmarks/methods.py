@@ -215,8 +215,8 @@ def prepare(arguments: Any, folder: Path) -> None:
     import numpy as np
 
     import jaxattr
-    from jaxattr import images
-    from jaxattr.masking import interpolation
+    from jaxattr.data import images
+    from jaxattr.resampling import linear
 
     model = jaxattr.load(arguments.model)
     found = sorted(path for path in arguments.images.rglob("*") if path.is_file())
@@ -228,7 +228,7 @@ def prepare(arguments: Any, folder: Path) -> None:
     rng, (height, width) = np.random.default_rng(0), model.config.image_size
     grids = (rng.random((MASKS, CELLS, CELLS)) < KEPT).astype(np.float32)
     shifts = rng.integers(0, -(-height // CELLS), (MASKS, 2), np.int32)
-    matrix = interpolation(CELLS, (CELLS + 1) * -(-height // CELLS), "mirror")
+    matrix = linear(CELLS, (CELLS + 1) * -(-height // CELLS), "mirror")
     masks = [
         (matrix[y : y + height] @ grid @ matrix[x : x + width].T).astype(np.float32)
         for grid, (y, x) in zip(grids, shifts, strict=True)

@@ -176,8 +176,8 @@ def jax_runner(folder: Path, pixels: Any, labels: Any, arguments: Any) -> Any:
     import numpy as np
 
     import jaxattr
-    from jaxattr.bench.perturbing import Unmasked, mask
-    from jaxattr.bench.protocols import protocol
+    from jaxattr.bench.perturbation.masked import Unmasked, mask
+    from jaxattr.bench.perturbation.protocols import protocol
 
     model = jaxattr.load(folder)
     shown = ((pixels / 255 - 0.5) / 0.5).astype(np.float32)

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 import stamped
 
-from jaxattr.audit import places
-from jaxattr.audit.dataset import index
+from jaxattr.audit.evidence.gather import gather, make_receipt
+from jaxattr.audit.findings._shortcuts import verdicts
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import shortcut_place
-from jaxattr.audit.gather import gather, make_receipt
+from jaxattr.audit.inference import places
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
+from jaxattr.audit.ledger.columns import unit_maps
 from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
 from jaxattr.audit.probes.store import answers, load, save
-from jaxattr.audit.running import unit_maps
-from jaxattr.audit.shortcuts import verdicts
+from jaxattr.data.dataset import index
 
 PROBES = {one.NAME: Probe(one.VERSION, one.questions, one.answer) for one in (pasting, background)}
 SCENES = (

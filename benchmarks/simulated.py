@@ -72,8 +72,8 @@ def tables(world: World) -> tuple[np.ndarray, np.ndarray, dict[int, int], np.nda
 
 def rows(world: World, number: int) -> list[dict[str, Any]]:
     """The rows of one shard."""
-    from jaxattr.audit.hashing import packed_hash
     from jaxattr.audit.ledger import MAPS, explained, pack, pack_classes
+    from jaxattr.audit.ledger.hashing import packed_hash
 
     truth, given, _, centres = tables(world)
     indices = range(number * SHARD, min((number + 1) * SHARD, world.images))
@@ -172,8 +172,8 @@ def _write_one(task: tuple[World, Path, int]) -> None:
 
 
 def _open(world: World, folder: Path) -> Any:
+    from jaxattr.audit.evidence.views import NAMES
     from jaxattr.audit.ledger import FORMAT, Receipt, open_ledger
-    from jaxattr.audit.views import NAMES
 
     return open_ledger(
         folder,

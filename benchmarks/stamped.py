@@ -54,8 +54,8 @@ def stamp(path: Path, one: Planted | None) -> Image.Image:
 
 def features(model: Any, pictures: list[Image.Image]) -> np.ndarray:
     """Class-token features, `[image, hidden]`."""
-    from jaxattr import images
-    from jaxattr.audit.evidence import glance_batch
+    from jaxattr.audit.evidence.compute import glance_batch
+    from jaxattr.data import images
 
     found = []
     for first in range(0, len(pictures), BATCH):

@@ -27,12 +27,11 @@ import numpy as np
 from scipy import stats
 
 import jaxattr
-from jaxattr import images
-from jaxattr.audit.evidence import evidence
+from jaxattr.audit.evidence.compute import evidence
 from jaxattr.audit.findings.two_objects import HALVES, POINTED, QUARTERS
 from jaxattr.audit.probes import crops
-from jaxattr.types import Model
-from jaxattr.vit import predict
+from jaxattr.data import images
+from jaxattr.vit import Model, predict
 
 _evidence = jax.jit(evidence)
 _predict = jax.jit(jax.vmap(predict, in_axes=(None, 0)))
@@ -105,7 +104,7 @@ def scenes(model: Model, count: int, seed: int, rng: np.random.Generator) -> Ite
 
 
 def composites(model: Model, root: Path, count: int, rng: np.random.Generator) -> Iterator[Item]:
-    from jaxattr.audit.dataset import index
+    from jaxattr.data.dataset import index
 
     data = index(root, model.labels)
     classes = np.unique(data.targets)

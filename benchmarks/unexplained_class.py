@@ -19,14 +19,13 @@ import jax
 import numpy as np
 
 import jaxattr
-from jaxattr.audit.dataset import index
+from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.unexplained_class import _tested, unexplained_class
-from jaxattr.audit.gather import gather, make_receipt
 from jaxattr.audit.ledger import MAPS, Ledger, open_ledger, pack
 from jaxattr.audit.probes import Probe, Subject, ask, deletion
+from jaxattr.data.dataset import index
 from jaxattr.scenes import write_folder
-from jaxattr.types import Model
-from jaxattr.vit import initialize
+from jaxattr.vit import Model, initialize
 
 
 def everything(ledger: Ledger) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ try:
 
     import click
 
-    from jaxattr.cli import process
+    from jaxattr.cli.common import process
 except KeyboardInterrupt:  # before anything could take it over
     sys.stderr.write("Error: interrupted; nothing was changed.\n")
     raise SystemExit(2) from None
@@ -36,22 +36,22 @@ class Entry(NamedTuple):
 # The function has the command's name. A test holds the help equal to the command's own.
 COMMANDS = {
     "audit": Entry(
-        "jaxattr.cli.audit",
+        "jaxattr.cli.audit.command",
         "Audit a labelled image folder and write a per-class report.",
         "the same command goes on where it stopped",
     ),
     "bench": Entry(
-        "jaxattr.cli.bench",
+        "jaxattr.cli.bench.command",
         "Measure the library's claims where the truth is known.",
         "what is finished stays: methods and perturbation go on there, the others start again",
     ),
     "compare": Entry(
-        "jaxattr.cli.compare",
+        "jaxattr.cli.compare.command",
         "Show every method's map of the same photos side by side.",
         "files written so far are complete",
     ),
     "explain": Entry(
-        "jaxattr.cli.explain",
+        "jaxattr.cli.explain.command",
         "Show what in a photo speaks for a class, and what against it.",
         "files written so far are complete",
     ),
@@ -61,7 +61,7 @@ COMMANDS = {
         "nothing was changed",
     ),
     "rewrite": Entry(
-        "jaxattr.cli.rewrite",
+        "jaxattr.cli.rewrite.command",
         "Change a photo's pixels, barely, until the model sees another class.",
         "files written so far are complete",
     ),
@@ -71,7 +71,7 @@ COMMANDS = {
         "nothing was left behind",
     ),
     "transfer": Entry(
-        "jaxattr.cli.transfer",
+        "jaxattr.cli.transfer.command",
         "Optimise a photo's attention maps for a class, and watch its evidence move.",
         "files written so far are complete",
     ),

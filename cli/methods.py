@@ -8,7 +8,7 @@ import json
 
 import click
 
-from jaxattr.cli import output
+from jaxattr.cli.common import output
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from jaxattr.cli import options, output
+from jaxattr.cli.common import options, output
 from jaxattr.cli.main import Failure, describe
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def scenes(
     quiet: bool,
 ) -> None:
     """Draw a labelled image folder with planted defects and their truth."""
-    from jaxattr.cli.audit import progress_bar
+    from jaxattr.cli.audit.command import progress_bar
     from jaxattr.scenes import CLASSES, assign, parse, write_folder
 
     defects = parse(texts)

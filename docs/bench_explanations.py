@@ -12,15 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxattr import images, losses, metrics, models, scenes
-from jaxattr.attention_rollout import rollout, with_residual
-from jaxattr.bench import explanations, trials
-from jaxattr.bench.figure import draw
-from jaxattr.cli.scores import text
-from jaxattr.figures import encode
+from jaxattr import checkpoints as models
+from jaxattr import losses, metrics, scenes
+from jaxattr.bench.explanations import run as explanations
+from jaxattr.bench.explanations import trials
+from jaxattr.bench.explanations.figure import draw
+from jaxattr.cli.bench.explanations_table import text
+from jaxattr.data import images
 from jaxattr.gradients import over_images, readout, to_map, walk_back
+from jaxattr.gradients.corrections import rollout, with_residual
 from jaxattr.methods import METHODS
-from jaxattr.types import Taps
+from jaxattr.plot.figures import encode
+from jaxattr.vit import Taps
 
 PAGE = Path(__file__).with_name("bench-explanations.md")
 MARK = "<!-- tables -->"

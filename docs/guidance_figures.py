@@ -15,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxattr import guides, images, metrics, models, scenes
-from jaxattr.audit.evidence import strongest_rival
-from jaxattr.bench import explanations, trials
-from jaxattr.bench.maps import centred_blob
+from jaxattr import checkpoints as models
+from jaxattr import metrics, scenes
+from jaxattr.audit.evidence.compute import strongest_rival
+from jaxattr.bench.explanations import run as explanations
+from jaxattr.bench.explanations import trials
+from jaxattr.bench.explanations.maps import centred_blob
+from jaxattr.data import images
+from jaxattr.experiments import guides
+from jaxattr.experiments.guidance import Layout, own_part, stitch
 from jaxattr.gradients import over_images
-from jaxattr.guidance import Layout, own_part, stitch
 from jaxattr.methods import METHODS
 
 PAGE = Path(__file__).with_name("guidance.md")

@@ -40,7 +40,7 @@ conditioned). A test holds the column against the vectors there are, and `tests/
 lists which options make which published variant. The paper published no code; its three methods
 were compared with its equations, written twice. Maps are compared raw:
 most publications then cut off the negative part, enlarge, and scale each map to 0..1, in that order
-or another; that is left to `jaxattr.heatmap`.
+or another; that is left to `jaxattr.plot.heatmap`.
 
 Methods that draw at random were given the authors' own draws. Complete linkage and k-means agree
 with SciPy's, ViT-CX's clusters with the authors' as well.
@@ -80,9 +80,9 @@ connection overwritten) and `dix` (the wrong layer's attention).
 ## Relevance
 
 `lrp`, `t_attr`, `attn_lrp`, `res_lrp` and `cp_lrp` are backward passes under the rules of
-`jaxattr.relevance`, of the same network that all others use. Their quotients come near zero, so
-they are computed in float64 whatever the model's precision; in float32 single maps are off by up to
-300 %.
+`jaxattr.gradients.relevance`, of the same network that all others use. Their quotients come near
+zero, so they are computed in float64 whatever the model's precision; in float32 single maps are off
+by up to 300 %.
 `relevance.conservation` gives the share of relevance that is left at the input of each block,
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
 warn above 10.

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxattr import images, losses, models, scenes
-from jaxattr.bench import trials
-from jaxattr.figures import encode
+from jaxattr import checkpoints as models
+from jaxattr import losses, scenes
+from jaxattr.bench.explanations import trials
+from jaxattr.data import images
 from jaxattr.gradients import over_images
-from jaxattr.grid import Column, Row, grid
 from jaxattr.methods import METHODS
+from jaxattr.plot.figures import encode
+from jaxattr.plot.grid import Column, Row, grid
 
 PICTURE = Path(__file__).with_name("methods-gallery.png")
 SIDE = 960

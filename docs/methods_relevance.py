@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxattr import images, losses, metrics, models, relevance
-from jaxattr.bench import trials
+from jaxattr import checkpoints as models
+from jaxattr import losses, metrics
+from jaxattr.bench.explanations import trials
+from jaxattr.data import images
+from jaxattr.gradients import relevance
+from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
 from jaxattr.metrics.sensitivity import RADIUS
-from jaxattr.sites import image_gradient, in_float64, per_patch
-from jaxattr.types import Rules
+from jaxattr.vit import Rules
 
 SCENES, SHAKEN, DRAWS = 50, 25, 10
 

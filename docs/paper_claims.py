@@ -16,10 +16,13 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxattr import figures, images, losses, models, scenes
+from jaxattr import checkpoints as models
+from jaxattr import losses, scenes
+from jaxattr.data import images
+from jaxattr.data.labels import LabelTable
 from jaxattr.gradients import over_images
-from jaxattr.labels import LabelTable
 from jaxattr.methods import METHODS
+from jaxattr.plot import figures
 
 LOSSES = {
     "conservative": ("log-odds", losses.log_odds),

@@ -17,16 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxattr import images, losses, metrics, models, scenes
-from jaxattr.bench import trials
-from jaxattr.budget import smallest_budget
-from jaxattr.distances import distances
+from jaxattr import checkpoints as models
+from jaxattr import losses, metrics, scenes
+from jaxattr.bench.explanations import trials
+from jaxattr.data import images
+from jaxattr.data.labels import LabelTable
+from jaxattr.experiments.budget import smallest_budget
+from jaxattr.experiments.distances import distances
+from jaxattr.experiments.rewrite import Limits, rewrite
+from jaxattr.experiments.transfer import PAPER, frozen_maps, transfer
 from jaxattr.gradients import over_images
-from jaxattr.labels import LabelTable
 from jaxattr.methods import METHODS
-from jaxattr.rewrite import Limits, rewrite
-from jaxattr.transfer import PAPER, frozen_maps, transfer
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 PAGES = Path(__file__).parent
 SCENES, PER_CLASS, SEED = 30, 3, 7

@@ -21,7 +21,7 @@ from scipy import special
 
 from jaxattr import losses
 from jaxattr.errors import JaxattrError, LabelError
-from jaxattr.types import Loss, Model, ViTConfig
+from jaxattr.vit import Loss, Model, ViTConfig
 
 Logits = Float[Array, "*batch class"] | Float[np.ndarray, "*batch class"]
 

@@ -24,7 +24,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from jaxattr.errors import JaxattrError, LabelError
-from jaxattr.types import Logits, Loss
+from jaxattr.vit import Logits, Loss
 
 
 def class_index(class_: Any, *, what: str = "class index") -> Any:

@@ -69,7 +69,7 @@ def x64():
 @pytest.fixture(scope="session")
 def tiny_config():
     """Odd sizes on purpose: a 2 x 3 grid, 3 layers, 2 heads."""
-    from jaxattr.types import ViTConfig
+    from jaxattr.vit import ViTConfig
 
     return ViTConfig(
         image_size=(8, 12),

@@ -23,12 +23,11 @@ from safetensors import safe_open
 from sharing import QUICK, shared
 
 from jaxattr import losses
-from jaxattr.attention_rollout import CORRECTIONS, corrected, rollout
+from jaxattr.checkpoints.convert import from_tensors
 from jaxattr.gradients import attention_gradients
+from jaxattr.gradients.corrections import CORRECTIONS, corrected, rollout
 from jaxattr.methods import METHODS
-from jaxattr.models.convert import from_tensors
-from jaxattr.types import Model, ViTConfig
-from jaxattr.vit import forward
+from jaxattr.vit import Model, ViTConfig, forward
 
 # The golden keys that belong to the model, the paper's methods and the losses, without their `64`;
 # those of all other methods are in `golden_table`.

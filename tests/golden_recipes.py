@@ -11,11 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxattr import relevance
-from jaxattr.attention_rollout import with_residual
-from jaxattr.flow import max_flows
-from jaxattr.gradients import attention_gradients, readout
+from jaxattr.gradients import attention_gradients, readout, relevance
+from jaxattr.gradients.corrections import with_residual
+from jaxattr.gradients.sites import (
+    image_gradient,
+    in_float64,
+    integrated_image_gradient,
+    integrated_last_gradient,
+    smoothed_image_gradient,
+)
 from jaxattr.methods import METHODS
+from jaxattr.methods._flow import max_flows
 from jaxattr.methods.bi_head import _head_weights
 from jaxattr.methods.bi_token import _ratios
 from jaxattr.methods.grad_eclip import single_head_logits
@@ -23,15 +29,7 @@ from jaxattr.methods.rise import _pixels as rise_pixels
 from jaxattr.methods.tis import _kept_scores
 from jaxattr.methods.vit_cx import _activation, _masks
 from jaxattr.methods.vit_cx import _pixels as vit_cx_pixels
-from jaxattr.sites import (
-    image_gradient,
-    in_float64,
-    integrated_image_gradient,
-    integrated_last_gradient,
-    smoothed_image_gradient,
-)
-from jaxattr.types import ViTConfig
-from jaxattr.vit import forward
+from jaxattr.vit import ViTConfig, forward
 
 Function = Callable[..., Any]
 CHUNK = 8

@@ -37,8 +37,8 @@ from golden_recipes import (
     vit_cx_of_pixels,
 )
 
-from jaxattr import relevance
-from jaxattr.types import ViTConfig
+from jaxattr.gradients import relevance
+from jaxattr.vit import ViTConfig
 
 __all__ = ["Function", "method"]
 

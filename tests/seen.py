@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxattr import figures, heatmap
+from jaxattr.plot import figures, heatmap
 
 ENDS = {
     "diverging": ("blue", "orange"),

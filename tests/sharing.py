@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import pytest
 
-from jaxattr import gradients, sites
+from jaxattr import gradients
+from jaxattr.gradients import sites
 from jaxattr.methods.rise import _pixels as rise_pixels
 from jaxattr.methods.vit_cx import _activation, _masks
 from jaxattr.methods.vit_cx import _pixels as vit_cx_pixels
-from jaxattr.types import Rules
-from jaxattr.vit import forward
+from jaxattr.vit import Rules, forward
 
 # Little optimisation: the models are tiny.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -47,7 +47,7 @@ def shared() -> Iterator[None]:
     traced = jax.jit(forward, static_argnames="rules")
     plain = _once(lambda model, image, rules: traced(model, image, rules=rules))
 
-    def run(model: Any, image: Any, *, rules: Rules = Rules(), **taps: Any) -> Any:  # noqa: B008
+    def run(model: Any, image: Any, *, rules: Rules = Rules(), **taps: Any) -> Any:
         if taps:
             return traced(model, image, rules=rules, **taps)
         return plain(model, image, rules)

@@ -10,7 +10,7 @@ from scipy import special
 
 from jaxattr import heads, losses
 from jaxattr.errors import JaxattrError
-from jaxattr.types import ViTConfig
+from jaxattr.vit import ViTConfig
 
 LOGITS = jnp.asarray([2.0, -1.0, 0.5, -3.0])
 

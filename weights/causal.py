@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxattr import scenes
-from jaxattr.types import Model
+from jaxattr.vit import Model
 from jaxattr.weights import check
 
 Images = UInt8[np.ndarray, "image height width 3"]

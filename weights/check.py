@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxattr import scenes
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 HELD_OUT = 10**6
 """Seed of the scenes that are measured on; training seeds are smaller."""

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 
 def save_half(model: Model, path: Path) -> None:
     """Write a model with its parameters in half precision; it is read in its config's own."""
-    from jaxattr.models import native
+    from jaxattr.checkpoints import native
 
     half = jax.tree.map(lambda leaf: leaf.astype(np.float16), model.parameters)
     native.save(replace(model, parameters=half), path)

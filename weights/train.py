@@ -33,8 +33,7 @@ def make_model(recipe: Recipe) -> Any:
     """The untrained model."""
     import jax
 
-    from jaxattr.types import Preprocessing, ViTConfig
-    from jaxattr.vit import initialize
+    from jaxattr.vit import Preprocessing, ViTConfig, initialize
 
     config = ViTConfig(
         image_size=(GRID * PATCH, GRID * PATCH),
@@ -62,8 +61,7 @@ def make_step(recipe: Recipe, config: Any) -> tuple[Any, Any]:
     import optax
     from flax import linen as nn
 
-    from jaxattr.types import Taps
-    from jaxattr.vit import ViT
+    from jaxattr.vit import Taps, ViT
 
     def logits(module: ViT, image: jax.Array, keep: jax.Array | None) -> jax.Array:
         x = module.embed(image)
@@ -198,7 +196,7 @@ def _log(path: Path, row: dict[str, Any]) -> None:
 
 def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, report: Report) -> None:
     """Write the weights, what they reach, and how they were made."""
-    from jaxattr.models import native
+    from jaxattr.checkpoints import native
     from jaxattr.weights import causal, record
 
     weights = output / "scenes.safetensors"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxattr.cli import options, output
+from jaxattr.cli.common import options, output
 from jaxattr.cli.main import Failure, describe
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _make(lab: Lab, name: str) -> None:
 
 def write(lab: Lab, name: str, drawn: Drawn) -> list[str]:
     """Write the pictures, and beside them all numbers."""
-    from jaxattr import figures
+    from jaxattr.plot import figures
 
     for part, figure in drawn.figures.items():
         output.write(lab.output / f"{name}{part}.png", figures.encode(figure, "png"))
@@ -101,7 +101,7 @@ def write(lab: Lab, name: str, drawn: Drawn) -> list[str]:
 
 def _lab(folder: Path, choice: options.Choice, given: dict[str, Any]) -> Lab:
     from benchmarks.paper.lab import Lab
-    from jaxattr.labels import LabelTable
+    from jaxattr.data.labels import LabelTable
     from jaxattr.methods import METHODS
 
     if unknown := [one for one in given["methods"] if one not in METHODS]:

@@ -18,7 +18,7 @@ from scipy.special import softmax
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import Drawn, Lab
-from jaxattr.cli.rewrite import rewrite
+from jaxattr.cli.rewrite.command import rewrite
 
 PAPER = {"probability_before": 0.351, "probability_after": 0.938}
 

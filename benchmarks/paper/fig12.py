@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import Drawn, Lab
-from jaxattr.cli.bench_perturbation import perturbation
+from jaxattr.cli.bench.perturbation import perturbation
 
 PROTOCOL = "cui-guided-perturb-v1"
 

@@ -15,8 +15,8 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import side_by_side, subjects
 from benchmarks.paper.lab import Drawn, Lab
 from jaxattr import losses, metrics
-from jaxattr.grid import Row, grid
 from jaxattr.methods import METHODS
+from jaxattr.plot.grid import Row, grid
 
 SHOWN = 4
 LOSSES = {

@@ -11,7 +11,7 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import OURS, Drawn, Lab
 from jaxattr import metrics
-from jaxattr.sheets import sheet
+from jaxattr.plot.sheets import sheet
 
 SHOWN = 2
 

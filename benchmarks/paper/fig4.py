@@ -14,7 +14,7 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import Drawn, Lab
 from jaxattr import losses, metrics
-from jaxattr.sheets import sheet
+from jaxattr.plot.sheets import sheet
 
 KINDS = "absolute", "positive"
 SHOWN = 2

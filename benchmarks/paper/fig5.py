@@ -12,7 +12,7 @@ from benchmarks.paper import subjects
 from benchmarks.paper.lab import OURS, Drawn, Lab, named
 from jaxattr import metrics
 from jaxattr.methods import METHODS
-from jaxattr.sheets import sheet
+from jaxattr.plot.sheets import sheet
 
 DRAWN = ("complete", "logit"), ("positive", "logit"), (OURS, "log-odds"), (OURS, "difference")
 ASKED = (*DRAWN, ("complete", "log-odds"), ("complete", "difference"))

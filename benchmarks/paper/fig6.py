@@ -18,8 +18,8 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import Drawn, Lab
 from jaxattr import losses, metrics
-from jaxattr.strips import Film, filmstrip
-from jaxattr.transfer import LEARNING_RATE, PAPER, schedule, transfer
+from jaxattr.experiments.transfer import LEARNING_RATE, PAPER, schedule, transfer
+from jaxattr.plot.strips import Film, filmstrip
 
 FILMS = (0, 0), (1, 1)
 """Subject and class of the paper's two rows: the zebra's logit, and the tiger cat's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import OURS, Drawn, Lab, named
-from jaxattr.sheets import sheet
+from jaxattr.plot.sheets import sheet
 
 DRAWN = ("complete", "logit"), ("positive", "logit"), (OURS, "log-odds")
 ASKED = (*DRAWN, (OURS, "logit"), ("complete", "log-odds"))

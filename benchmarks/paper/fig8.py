@@ -15,10 +15,10 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.fig7 import summarize
 from benchmarks.paper.lab import LOSSES, OURS, Drawn, Lab
-from jaxattr import images
-from jaxattr.guidance import guided, stitch
+from jaxattr.data import images
+from jaxattr.experiments.guidance import guided, stitch
 from jaxattr.methods import METHODS
-from jaxattr.sheets import sheet
+from jaxattr.plot.sheets import sheet
 
 ALONE = ("complete", "logit"), (OURS, "log-odds")
 BESIDE = (("complete", "logit"), ("complete", "difference"), (OURS, "log-odds"),

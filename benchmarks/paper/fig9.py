@@ -18,12 +18,13 @@ import numpy as np
 from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import OURS, Drawn, Lab
-from jaxattr import guides, losses, metrics
-from jaxattr.audit import dataset
-from jaxattr.cli.guides import Source, gather
-from jaxattr.details import details
+from jaxattr import losses, metrics
+from jaxattr.cli.explain.guides import Source, gather
+from jaxattr.data import dataset
+from jaxattr.experiments import guides
+from jaxattr.experiments.details import details
 from jaxattr.methods import METHODS
-from jaxattr.sheets import Cell, sheet
+from jaxattr.plot.sheets import Cell, sheet
 
 TRIED = 8  # images of a class, to find a typical one
 LOSSES = {

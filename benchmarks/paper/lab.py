@@ -13,12 +13,11 @@ from scipy.special import softmax
 
 from benchmarks.paper.subjects import Subject
 from jaxattr import losses, metrics
-from jaxattr.figures import Panel
-from jaxattr.labels import LabelTable
+from jaxattr.data.labels import LabelTable
 from jaxattr.methods import METHODS
-from jaxattr.sheets import Cell
-from jaxattr.types import Model
-from jaxattr.vit import predict
+from jaxattr.plot.figures import Panel
+from jaxattr.plot.sheets import Cell
+from jaxattr.vit import Model, predict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

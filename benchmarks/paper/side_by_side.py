@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.paper.lab import Lab
 from jaxattr import losses
-from jaxattr.grid import Column
 from jaxattr.methods import METHODS
+from jaxattr.plot.grid import Column
 
 LEAST = 2
 """Timed maps of a method, after the one that compiles."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxattr import images, metrics, scenes
-from jaxattr.bench import trials
-from jaxattr.cli import explaining
-from jaxattr.cli.records import Photo
+from jaxattr import metrics, scenes
+from jaxattr.bench.explanations import trials
+from jaxattr.cli.common.records import Photo
+from jaxattr.cli.explain import run as explaining
+from jaxattr.data import images
 from jaxattr.errors import ImageError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def guide(lab: Lab, avoid: Sequence[int]) -> tuple[np.ndarray, int, str]:
     if lab.images is not None:
         path = find(lab, GUIDE)
         return images.preprocess(path, lab.model.preprocessing), lab.table.resolve("zebra"), GUIDE
-    from jaxattr import guides
+    from jaxattr.experiments import guides
 
     names = [name for name in scenes.CLASSES if lab.table.resolve(name) not in avoid]
     pixels, drawn = guides.drawn(lab.model.config.image_size[0], 1, names[:1])

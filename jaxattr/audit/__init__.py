@@ -1,1 +1,6 @@
-""""""
+"""The audit: index, evidence, ledger, findings, report.
+
+Rooms import only those that stand before them: `ledger` and `statistics`; `evidence` (asks the
+model about every image); `inference` (posteriors, pairs, places over the ledger); `copies`;
+`probes` (ask the model again, about suspicions); `findings`; `report`.
+"""

@@ -1,1 +1,1 @@
-"""Measures the library's own claims where the truth is known: pure functions, nothing printed."""
+"""Benchmarks with known answers: runs that resume, scores with intervals, figures."""

@@ -29,6 +29,7 @@ from jaxattr.methods.integrated_gradients import integrated_gradients as integra
 from jaxattr.methods.layer_cam import layer_cam as layer_cam
 from jaxattr.methods.legrad import legrad as legrad
 from jaxattr.methods.lrp import lrp as lrp
+from jaxattr.methods.method import Method
 from jaxattr.methods.positive import positive as positive
 from jaxattr.methods.raw_attention import raw_attention as raw_attention
 from jaxattr.methods.res_lrp import res_lrp as res_lrp
@@ -42,7 +43,6 @@ from jaxattr.methods.tis import tis as tis
 from jaxattr.methods.token_relevance import token_relevance as token_relevance
 from jaxattr.methods.vit_cx import vit_cx as vit_cx
 from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
-from jaxattr.types import Method
 
 _PAPER = "Cui, Fan, Chen 2026"
 

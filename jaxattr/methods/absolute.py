@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from jaxattr.attention_rollout import CORRECTIONS
 from jaxattr.gradients import rollout_row, to_map
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.corrections import CORRECTIONS
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def absolute(model: Model, image: Image, loss: Loss, *, start_layer: int = 0) -> Map:

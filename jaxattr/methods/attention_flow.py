@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from jaxattr.attention_rollout import with_residual
-from jaxattr.flow import max_flows
 from jaxattr.gradients import readout, to_map
-from jaxattr.nonlinear import at_least_float32
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import forward
+from jaxattr.gradients.corrections import with_residual
+from jaxattr.methods._flow import max_flows
+from jaxattr.vit import Image, Loss, Map, Model, forward
+from jaxattr.vit.nonlinear import at_least_float32
 
 
 def attention_flow(

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import check_start_layer, to_map
-from jaxattr.types import Image, Loss, Map, Model, Taps
-from jaxattr.vit import forward
+from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
 def bi_cam(

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxattr.gradients import attention_gradients, check_start_layer, feedback_map
-from jaxattr.sites import integrated_last_gradient
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import integrated_last_gradient
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def bi_head(

@@ -4,9 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxattr.gradients import check_start_layer, feedback_map
-from jaxattr.sites import integrated_last_gradient
-from jaxattr.types import Image, Loss, Map, Model, Taps
-from jaxattr.vit import forward
+from jaxattr.gradients.sites import integrated_last_gradient
+from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
 def bi_token(

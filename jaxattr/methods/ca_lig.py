@@ -6,10 +6,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxattr.attention_rollout import mean_product
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.types import Image, Loss, Map, Model, Taps
-from jaxattr.vit import forward
+from jaxattr.gradients.corrections import mean_product
+from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
 def ca_lig(model: Model, image: Image, loss: Loss, *, steps: int = 10, start_layer: int = 0) -> Map:

@@ -4,9 +4,19 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import arrange, check_start_layer
-from jaxattr.masking import over_masks
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import ViT, apply, apply_block, check_image, forward, read_queries
+from jaxattr.methods._masking import over_masks
+from jaxattr.vit import (
+    Image,
+    Loss,
+    Map,
+    Model,
+    ViT,
+    apply,
+    apply_block,
+    check_image,
+    forward,
+    read_queries,
+)
 
 
 def caap(

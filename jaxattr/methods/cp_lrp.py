@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from jaxtyping import Array
 
-from jaxattr import relevance
-from jaxattr.sites import image_gradient, in_float64, per_patch
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients import relevance
+from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def cp_lrp(

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from jaxattr.attention_rollout import divide, with_residual
 from jaxattr.gradients import readout, to_map
-from jaxattr.sites import at_layer
-from jaxattr.types import Image, Loss, Map, Model, Taps
-from jaxattr.vit import forward
+from jaxattr.gradients.corrections import divide, with_residual
+from jaxattr.gradients.sites import at_layer
+from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
 def dix(

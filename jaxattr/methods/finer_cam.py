@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.methods.grad_cam import grad_cam
-from jaxattr.types import Image, Logits, Loss, Map, Model
+from jaxattr.vit import Image, Logits, Loss, Map, Model
 
 
 def finer_cam(

@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxattr import nonlinear, relevance
-from jaxattr.gradients import to_map
-from jaxattr.types import Image, Loss, Map, Model, Rules, Taps, ViTConfig
-from jaxattr.vit import forward
+from jaxattr.gradients import relevance, to_map
+from jaxattr.vit import Image, Loss, Map, Model, Rules, Taps, ViTConfig, forward, nonlinear
 
 
 def fullgrad_plus(model: Model, image: Image, loss: Loss) -> Map:

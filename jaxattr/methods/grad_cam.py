@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Literal
 
 from jaxattr.gradients import arrange
-from jaxattr.sites import channels
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import channels
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def grad_cam(

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxattr.gradients import arrange, readout
-from jaxattr.sites import at_layer
-from jaxattr.types import Image, Logits, Loss, Map, Model, Rules, Taps
-from jaxattr.vit import LayerNorm, forward
+from jaxattr.gradients.sites import at_layer
+from jaxattr.vit import Image, LayerNorm, Logits, Loss, Map, Model, Rules, Taps, forward
 
 
 def grad_eclip(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jaxattr.attention_rollout import discard, divide, mean_product, with_residual
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.corrections import discard, divide, mean_product, with_residual
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def gradient_rollout(

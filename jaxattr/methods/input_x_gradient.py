@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from jaxattr.sites import image_gradient, per_patch
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import image_gradient, per_patch
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def input_x_gradient(model: Model, image: Image, loss: Loss) -> Map:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jaxattr.sites import integrated_image_gradient, per_patch
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import integrated_image_gradient, per_patch
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def integrated_gradients(

@@ -5,8 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 
 from jaxattr.gradients import arrange
-from jaxattr.sites import channels
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import channels
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def layer_cam(

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import to_map
-from jaxattr.types import Image, Loss, Map, Model, Taps
-from jaxattr.vit import ViT, apply, apply_block, forward
+from jaxattr.vit import Image, Loss, Map, Model, Taps, ViT, apply, apply_block, forward
 
 
 def legrad(

@@ -5,11 +5,10 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxattr import relevance
-from jaxattr.attention_rollout import with_residual
-from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.sites import image_gradient, in_float64, per_patch
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients import attention_gradients, check_start_layer, readout, relevance, to_map
+from jaxattr.gradients.corrections import with_residual
+from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.vit import Image, Loss, Map, Model
 
 READOUTS = ("full", "rollout", "last_layer", "second_layer")
 

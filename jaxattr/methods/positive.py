@@ -5,9 +5,9 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxattr.attention_rollout import CORRECTIONS, mean_product
 from jaxattr.gradients import Layer, readout, rollout_row, to_map, walk_back
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.corrections import CORRECTIONS, mean_product
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def positive(

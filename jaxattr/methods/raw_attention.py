@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from jaxattr.gradients import readout, to_map
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import forward
+from jaxattr.vit import Image, Loss, Map, Model, forward
 
 
 def raw_attention(model: Model, image: Image, loss: Loss) -> Map:

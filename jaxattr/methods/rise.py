@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxattr.masking import enlarge, interpolation, over_masks, patch_mean, score
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import check_image, predict
+from jaxattr.methods._masking import over_masks, patch_mean, score
+from jaxattr.resampling import along_both, linear
+from jaxattr.vit import Image, Loss, Map, Model, check_image, predict
 
 
 def rise(
@@ -103,6 +103,6 @@ def _mask(
     cells = len(grid)
     sides = []
     for side, first in zip(size, shift, strict=True):
-        matrix = interpolation(cells, (cells + 1) * -(-side // cells), "mirror")
+        matrix = linear(cells, (cells + 1) * -(-side // cells), "mirror")
         sides.append(lax.dynamic_slice_in_dim(jnp.asarray(matrix, grid.dtype), first, side))
-    return enlarge(sides[0], grid, sides[1])
+    return along_both(sides[0], grid, sides[1])

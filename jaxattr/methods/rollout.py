@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jaxattr.attention_rollout import discard, divide, fuse, with_residual
 from jaxattr.gradients import check_start_layer, readout, to_map
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import forward
+from jaxattr.gradients.corrections import discard, divide, fuse, with_residual
+from jaxattr.vit import Image, Loss, Map, Model, forward
 
 
 def rollout(

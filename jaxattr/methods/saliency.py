@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jaxattr.sites import image_gradient, per_patch
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients.sites import image_gradient, per_patch
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def saliency(model: Model, image: Image, loss: Loss, *, absolute: bool = True) -> Map:

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxattr.sites import per_patch, smoothed_image_gradient
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import check_image
+from jaxattr.gradients.sites import per_patch, smoothed_image_gradient
+from jaxattr.vit import Image, Loss, Map, Model, check_image
 
 
 def smooth_grad(

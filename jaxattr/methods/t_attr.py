@@ -3,11 +3,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxattr import relevance
-from jaxattr.attention_rollout import divide, with_residual
-from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
-from jaxattr.sites import in_float64
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients import attention_gradients, check_start_layer, readout, relevance, to_map
+from jaxattr.gradients.corrections import divide, with_residual
+from jaxattr.gradients.sites import in_float64
+from jaxattr.vit import Image, Loss, Map, Model
 
 
 def t_attr(

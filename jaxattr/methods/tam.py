@@ -3,9 +3,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jaxattr.gradients import check_start_layer, read_rows, to_map
-from jaxattr.sites import integrated_last_gradient, last_attention_gradient
-from jaxattr.types import Image, Loss, Map, Model
-from jaxattr.vit import forward
+from jaxattr.gradients.sites import integrated_last_gradient, last_attention_gradient
+from jaxattr.vit import Image, Loss, Map, Model, forward
 
 
 def tam(

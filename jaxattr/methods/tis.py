@@ -6,11 +6,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxattr.clustering import k_means
 from jaxattr.gradients import arrange
-from jaxattr.masking import over_masks, predict_tokens, score
-from jaxattr.types import Image, Loss, Map, Model, ViTConfig
-from jaxattr.vit import ViT, apply, apply_block, check_image, predict
+from jaxattr.methods._clustering import k_means
+from jaxattr.methods._masking import over_masks, score
+from jaxattr.vit import (
+    Image,
+    Loss,
+    Map,
+    Model,
+    ViT,
+    ViTConfig,
+    apply,
+    apply_block,
+    check_image,
+    predict,
+    predict_tokens,
+)
 
 
 def tis(

@@ -3,10 +3,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxattr import relevance
-from jaxattr.gradients import Layer, to_map, walk_back
-from jaxattr.nonlinear import at_least_float32
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.gradients import Layer, relevance, to_map, walk_back
+from jaxattr.vit import Image, Loss, Map, Model
+from jaxattr.vit.nonlinear import at_least_float32
 
 
 def token_relevance(model: Model, image: Image, loss: Loss, *, start_layer: int = 0) -> Map:

@@ -4,14 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxattr.clustering import complete_linkage
-from jaxattr.masking import enlarge, interpolation, over_masks, patch_mean, score
-from jaxattr.types import Image, Loss, Map, Model, Rules, ViTConfig
-from jaxattr.vit import LayerNorm, forward, predict
+from jaxattr.methods._clustering import complete_linkage
+from jaxattr.methods._masking import over_masks, patch_mean, score
+from jaxattr.resampling import along_both, linear
+from jaxattr.vit import Image, LayerNorm, Loss, Map, Model, Rules, ViTConfig, forward, predict
 
 
 def vit_cx(
@@ -77,7 +76,7 @@ def _pixels(
     drawn = jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
 
     def scored(index: Array) -> Array:
-        mask = enlarge(rows, grids[index], columns)[..., None].astype(image.dtype)
+        mask = along_both(rows, grids[index], columns)[..., None].astype(image.dtype)
         if drawn:
             unit = jax.random.normal(jax.random.fold_in(noise, index), image.shape, image.dtype)
         else:
@@ -89,8 +88,8 @@ def _pixels(
 
     found = over_masks(model.config, scored, len(grids), chunk_size, count).astype(grids.dtype)
     # Masks behind the count are zero, and so are their scores.
-    weighted = enlarge(rows, jnp.einsum("m,mab->ab", found, grids), columns)
-    cover = enlarge(rows, grids.sum(axis=0), columns)
+    weighted = along_both(rows, jnp.einsum("m,mab->ab", found, grids), columns)
+    cover = along_both(rows, grids.sum(axis=0), columns)
     shared = jnp.where(cover > 0, weighted / jnp.where(cover > 0, cover, 1), 0)
     return shared / jnp.maximum(count, 1).astype(shared.dtype)
 
@@ -142,7 +141,7 @@ def _scale(
     rows, columns = _matrices(config)
 
     def extremes(grid: Array) -> tuple[Array, Array]:
-        large = enlarge(rows, grid, columns)
+        large = along_both(rows, grid, columns)
         return large.min(), large.max()
 
     low, high = lax.map(extremes, grids, batch_size=16)
@@ -158,7 +157,7 @@ def _cosine_distance(
     """`1 - cos` of all pairs of enlarged maps; those of a zero map are 1."""
     gram = [matrix.T @ matrix for matrix in _matrices(config)]
     product = jnp.einsum(
-        "mab,nab->mn", enlarge(gram[0], grids, gram[1]), grids, precision=lax.Precision.HIGHEST
+        "mab,nab->mn", along_both(gram[0], grids, gram[1]), grids, precision=lax.Precision.HIGHEST
     )
     length = jnp.sqrt(jnp.diagonal(product))
     length = jnp.where(length > 0, length, 1)
@@ -168,7 +167,7 @@ def _cosine_distance(
 def _matrices(config: ViTConfig) -> tuple[Array, Array]:
     """What enlarges the rows and the columns of a grid to pixels."""
     rows, columns = (
-        jnp.asarray(np.asarray(interpolation(coarse, fine)), config.dtype)
+        jnp.asarray(linear(coarse, fine), config.dtype)
         for coarse, fine in zip(config.grid, config.image_size, strict=True)
     )
     return rows, columns

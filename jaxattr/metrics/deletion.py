@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int32
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import perturb
-from jaxattr.types import Image, Model
+from jaxattr.vit import Image, Model
 
 STEPS = 12
 """Equal parts of the image that are masked, or shown, one after the other."""

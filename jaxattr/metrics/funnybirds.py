@@ -3,7 +3,8 @@
 Hesse et al. 2023 (FunnyBirds, ICCV) draw birds of five parts and ask whether an explanation ranks
 parts as leaving them out of the drawing does; nothing is masked, so every image is one that the
 model could have been trained on. Here are their formulas for arrays of parts, whatever the parts
-are; what is taken for a part, and for a class that shares parts, is `jaxattr.bench.funnybirds`'.
+are; `jaxattr.bench.explanations.funnybirds` says what is taken for a part, and for a class that
+shares parts.
 
 Every score lies between 0 and 1, and higher is better. `importance` is `part_importance`, over
 parts; `chosen` says which parts count as important at each of `THRESHOLDS`, see `important`. What

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxattr.metrics.perturbation import mask_sets
-from jaxattr.types import Image, Loss, Map, Model
+from jaxattr.vit import Image, Loss, Map, Model
 
 DRAWS = 64
 SHARE = 0.1

@@ -6,7 +6,7 @@ from jaxattr.heads import probabilities
 from jaxattr.losses import pick
 from jaxattr.metrics.deletion import STEPS, area, parts
 from jaxattr.metrics.perturbation import perturb
-from jaxattr.types import Image, Model
+from jaxattr.vit import Image, Model
 
 
 def insertion(

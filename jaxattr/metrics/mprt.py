@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from jaxattr.metrics.likeness import likeness
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 Maps = Float[np.ndarray, "*batch row column"]
 

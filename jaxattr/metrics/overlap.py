@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from jaxattr import heatmap
+from jaxattr.plot import heatmap
 
 THRESHOLDS = np.linspace(-1, 0.98, 100)
 """Of maps scaled to `max|S| = 1`; the overlap at the best of them is one of the measures."""

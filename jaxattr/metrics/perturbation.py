@@ -17,8 +17,18 @@ from jaxtyping import Bool, Float, Int, Int32
 
 from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
-from jaxattr.types import Image, Logits, Model, Preprocessing, ViTConfig
-from jaxattr.vit import ViT, apply, apply_block, check_image, predict, read_queries
+from jaxattr.vit import (
+    Image,
+    Logits,
+    Model,
+    Preprocessing,
+    ViT,
+    ViTConfig,
+    apply,
+    check_image,
+    predict,
+    predict_tokens,
+)
 
 ORDERS = ("positive", "negative")
 """Masked from the highest score down: lower curves are better; from the lowest up: higher ones."""
@@ -186,7 +196,7 @@ def zero_tokens(model: Model, image: Image, masked: Bool[Array, " patch"]) -> Lo
     prefix = model.config.prefix_tokens
     x = apply(model, ViT.embed, image)
     hidden = jnp.concatenate([jnp.zeros(prefix, bool), masked])[:, None]
-    return run_tokens(model, jnp.where(hidden, model.parameters["positions"], x))
+    return predict_tokens(model, jnp.where(hidden, model.parameters["positions"], x))
 
 
 def drop_tokens(
@@ -198,16 +208,7 @@ def drop_tokens(
     """
     prefix = model.config.prefix_tokens
     kept = jnp.flatnonzero(rank >= count, size=len(rank) - count) + prefix
-    return run_tokens(model, jnp.concatenate([x[:prefix], x[kept]]))
-
-
-def run_tokens(model: Model, x: Float[Array, "token hidden"]) -> Logits:
-    """The network from embedded tokens on, any number of them; the prefix comes first."""
-    c = model.config
-    for layer in range(c.layers):
-        queries = read_queries(c, layer)
-        x, _ = apply_block(model, layer, x, queries=None if queries == c.tokens else queries)
-    return apply(model, ViT.classify, apply(model, ViT.features, x))
+    return predict_tokens(model, jnp.concatenate([x[:prefix], x[kept]]))
 
 
 def check_fill(config: ViTConfig, units: int, fill: str) -> None:

@@ -11,8 +11,7 @@ from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import counts, in_pixels
-from jaxattr.types import Image, Model
-from jaxattr.vit import predict
+from jaxattr.vit import Image, Model, predict
 
 FRACTIONS = tuple(step / 10 for step in range(1, 10))
 NOISE = 0.01

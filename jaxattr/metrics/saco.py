@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int32
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import mask_sets
-from jaxattr.types import Image, Map, Model
+from jaxattr.vit import Image, Map, Model
 
 GROUPS = 10
 

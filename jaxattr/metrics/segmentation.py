@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxattr import heatmap
+from jaxattr.plot import heatmap
 
 Scores = Float[np.ndarray, " image"]
 

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, Int32
 
 from jaxattr.losses import pick
 from jaxattr.metrics.perturbation import perturb
-from jaxattr.types import Image, Model
+from jaxattr.vit import Image, Model
 
 STEPS = 100
 """At most so many; every step masks the same whole number of patches, the last one what is left."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxattr.data.unfinished import is_unfinished, sweep, unfinished
 from jaxattr.errors import DatasetError
 from jaxattr.scenes.classes import CLASSES
 from jaxattr.scenes.defects import DEFAULT, Defect
@@ -28,7 +29,6 @@ from jaxattr.scenes.truth import (
     part_names,
     read_facts,
 )
-from jaxattr.unfinished import is_unfinished, sweep, unfinished
 
 IMAGES, MASKS, TRUTH = "images", "masks", "truth.parquet"
 PATCH = 8

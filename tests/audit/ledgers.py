@@ -8,15 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
-from jaxattr.audit.ledger import (
-    FORMAT,
-    MAPS,
-    Receipt,
-    explained,
-    open_ledger,
-    pack,
-    pack_classes,
-)
+from jaxattr.audit.ledger import FORMAT, MAPS, Receipt, explained, open_ledger, pack, pack_classes
 
 GRID = (3, 4)
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxattr.audit.alignment import correlations, picture
+from jaxattr.audit.copies.alignment import correlations, picture
 
 
 def by_hand(one, other):

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from test_findings import gaussians, write
 
-from jaxattr.audit.evidence import glance_batch
-from jaxattr.audit.posterior import Recipe, fit_posterior
-from jaxattr.audit.views import NAMES, views
-from jaxattr.bench.labelled import hold
+from jaxattr.audit.evidence.compute import glance_batch
+from jaxattr.audit.evidence.views import NAMES, views
+from jaxattr.audit.inference.posterior import Recipe, fit_posterior
+from jaxattr.bench.audit.labelled import hold
 from jaxattr.vit import predict
 
 

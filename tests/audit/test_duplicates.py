@@ -10,11 +10,11 @@ import pytest
 from ledgers import make_ledger, make_rows
 from PIL import Image
 
-from jaxattr.audit import duplicates
-from jaxattr.audit.alignment import correlations, picture
+from jaxattr.audit.copies import duplicates
+from jaxattr.audit.copies.alignment import correlations, picture
 from jaxattr.audit.findings.duplicate_image import duplicate_image, split_of
-from jaxattr.audit.hashing import hashes, packed_hash, perceptual_hash, unpacked
-from jaxattr.images import thumbnail
+from jaxattr.audit.ledger.hashing import hashes, packed_hash, perceptual_hash, unpacked
+from jaxattr.data.images import thumbnail
 from jaxattr.scenes import CLASSES, Duplicates, write_folder
 
 

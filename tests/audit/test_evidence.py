@@ -13,11 +13,12 @@ from scipy import special
 from sharing import QUICK
 
 import jaxattr
-from jaxattr import images, losses, scenes
-from jaxattr.audit.evidence import evidence, evidence_batch
+from jaxattr import losses, scenes
+from jaxattr.audit.evidence.compute import evidence, evidence_batch
 from jaxattr.audit.ledger import pack_classes, unpack
+from jaxattr.data import images
+from jaxattr.data.labels import LabelTable
 from jaxattr.errors import JaxattrError
-from jaxattr.labels import LabelTable
 from jaxattr.methods import METHODS
 from jaxattr.metrics import pool
 from jaxattr.vit import initialize

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxattr.audit.export import COLUMNS, findings_csv, findings_json
-from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings import FINDERS, find
-from jaxattr.audit.findings.contaminated_pair import pair_tests
+from jaxattr.audit.findings.finding import SEVERITIES, Finding
+from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.inference.posterior import posterior
+from jaxattr.audit.inference.sharpening import sharpened
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, open_ledger, read_ledger
-from jaxattr.audit.limits import limits
-from jaxattr.audit.limits_text import sentences
-from jaxattr.audit.posterior import posterior
-from jaxattr.audit.sharpening import sharpened
+from jaxattr.audit.report.export import COLUMNS, findings_csv, findings_json
+from jaxattr.audit.report.limits import limits
+from jaxattr.audit.report.limits_text import sentences
 
 GRID = (6, 6)
 
@@ -305,9 +305,9 @@ def test_small_and_odd_folders(tmp_path: Path):
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """K = 150: three times the images cost a few hundred bytes each, not their logits."""
-    monkeypatch.setattr("jaxattr.audit.reading.CALIBRATED_ON", 1000)
-    monkeypatch.setattr("jaxattr.audit.sharpening.FITTED_ON", 1000)
-    monkeypatch.setattr("jaxattr.audit.reading._CHUNK", 50)  # some are in work at a time
+    monkeypatch.setattr("jaxattr.audit.ledger.reading.CALIBRATED_ON", 1000)
+    monkeypatch.setattr("jaxattr.audit.inference.sharpening.FITTED_ON", 1000)
+    monkeypatch.setattr("jaxattr.audit.ledger.reading._CHUNK", 50)  # some are in work at a time
     peaks = []
     for each in (10, 10, 30):  # the first pays for imports
         truth, logits, feature = gaussians(150, each, seed=0)

@@ -11,12 +11,11 @@ from ledgers import make_ledger, make_rows
 from scipy import stats
 
 from jaxattr.audit.findings.fragile_class import fragile_class
-from jaxattr.audit.fragility import compare_budgets, smallest_ratio
 from jaxattr.audit.probes import pictures, rewriting
 from jaxattr.audit.probes.lots import IMAGES, lots
 from jaxattr.audit.probes.store import Answered, save
-from jaxattr.types import Preprocessing
-from jaxattr.vit import predict
+from jaxattr.audit.statistics.fragility import compare_budgets, smallest_ratio
+from jaxattr.vit import Preprocessing, predict
 
 FIND = jax.jit(rewriting.border)
 SIGNS = np.array([1, -1], np.float32)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxattr.audit.excess import excess
 from jaxattr.audit.findings.learned_contamination import LISTED, learned_contamination
+from jaxattr.audit.inference.excess import excess
 from jaxattr.audit.ledger import FORMAT, Receipt
-from jaxattr.bench.labelled import Labelled
+from jaxattr.bench.audit.labelled import Labelled
 
 CLASSES, EACH = 8, 100
 

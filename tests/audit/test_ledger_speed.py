@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from ledgers import make_ledger, make_rows
 
-from jaxattr.audit import reading
-from jaxattr.audit.ledger import schema
-from jaxattr.audit.localisation import SHUFFLES, localise, windows
-from jaxattr.audit.posterior import fit_posterior
+from jaxattr.audit.inference.posterior import fit_posterior
+from jaxattr.audit.ledger import reading, schema
+from jaxattr.audit.statistics.localisation import SHUFFLES, localise, windows
 
 
 def test_a_shard_is_the_file_that_lists_would_give(tmp_path):

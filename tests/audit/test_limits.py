@@ -10,12 +10,12 @@ import pytest
 from ledgers import make_ledger, make_rows
 from test_findings import gaussians, write
 
-from jaxattr.audit import statistics as st
-from jaxattr.audit.export import findings_csv, findings_json
-from jaxattr.audit.finding import Finding
-from jaxattr.audit.findings.contaminated_pair import pair_tests
-from jaxattr.audit.limits import least_images, limits
-from jaxattr.audit.limits_text import sentences
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.report.export import findings_csv, findings_json
+from jaxattr.audit.report.limits import least_images, limits
+from jaxattr.audit.report.limits_text import sentences
+from jaxattr.audit.statistics import rates
 
 CLASSES, EACH = 8, 60
 
@@ -27,12 +27,12 @@ def clean(tmp_path_factory):
 
 
 def test_the_fewest_images_that_can_be_certified():
-    rates = np.geomspace(1e-6, 0.999, 100_001)
+    tried = np.geomspace(1e-6, 0.999, 100_001)
     for count, classes, noise, threshold in ((50, 30, 0.01, 7.4), (1000, 1000, 0.02, 11.3)):
         ratio = classes / noise
 
         def best(moved, count=count, ratio=ratio):
-            return (moved * np.log1p(rates * ratio) + count * np.log1p(-rates)).max()
+            return (moved * np.log1p(tried * ratio) + count * np.log1p(-tried)).max()
 
         least = least_images(count, classes, noise, threshold)
         assert best(least) >= threshold - 1e-3
@@ -47,7 +47,7 @@ def test_the_stated_rate_is_found_about_four_times_in_five(clean, tmp_path):
     assert (size.smallest, size.largest, size.classes) == (EACH, EACH, CLASSES)
     assert size.alike is not None
     assert size.unlike is not None
-    assert st.FLOOR <= size.unlike <= size.alike < 0.5
+    assert rates.FLOOR <= size.unlike <= size.alike < 0.5
     columns = clean.read("label", "logits", "feature")
     rng = np.random.default_rng(0)
     found = []

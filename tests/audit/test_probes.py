@@ -11,7 +11,7 @@ from ledgers import make_ledger, make_rows
 from jaxattr.audit.probes import Probe, Subject, ask, open_questions
 from jaxattr.audit.probes.store import answers, load
 from jaxattr.errors import LedgerError
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from ledgers import GRID, LABELS, make_ledger, make_rows
 from PIL import Image
 
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.ledger import MAPS
 from jaxattr.audit.report import BUDGET, render, selection
-from jaxattr.audit.summary import summarize
-from jaxattr.heatmap import palette_table
+from jaxattr.audit.report.summary import summarize
+from jaxattr.plot.heatmap import palette_table
 
 HOSTILE = "</script><b>&amp;\u202e\u2028'\""
 

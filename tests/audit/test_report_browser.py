@@ -8,8 +8,8 @@ from ledgers import make_ledger, make_rows
 from test_report import HOSTILE, make_finding, photo
 
 from jaxattr.audit.report import render
-from jaxattr.audit.summary import summarize
-from jaxattr.heatmap import palette_table
+from jaxattr.audit.report.summary import summarize
+from jaxattr.plot.heatmap import palette_table
 
 pytestmark = pytest.mark.browser
 LABELS = ("kite", "bald eagle", "zebra", "tusker", "snail", "conch" + HOSTILE)

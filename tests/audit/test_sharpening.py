@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from test_findings import gaussians, write
 
-from jaxattr.audit.posterior import posterior
-from jaxattr.audit.sharpening import folder_rates, sharpen, sharpened
-from jaxattr.bench.audit_scores import average_precision
-from jaxattr.bench.labelled import hold
-from jaxattr.bench.moving import Condition, confusion, plant
+from jaxattr.audit.inference.posterior import posterior
+from jaxattr.audit.inference.sharpening import folder_rates, sharpen, sharpened
+from jaxattr.bench.audit.labelled import hold
+from jaxattr.bench.audit.moving import Condition, confusion, plant
+from jaxattr.bench.audit.scores import average_precision
 
 
 @pytest.fixture(scope="module")

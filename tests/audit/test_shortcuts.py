@@ -13,16 +13,17 @@ from ledgers import make_ledger, make_rows
 from PIL import Image
 from scipy import special, stats
 
-from jaxattr.audit import objects, paired, places
-from jaxattr.audit.export import findings_json
+from jaxattr.audit.findings._shortcuts import verdicts
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import NULL, shortcut_place, whereabouts
+from jaxattr.audit.inference import places
 from jaxattr.audit.ledger import pack
-from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
+from jaxattr.audit.ledger.columns import unit_maps
+from jaxattr.audit.probes import Probe, Subject, ask, background, objects, pasting
 from jaxattr.audit.probes.store import answers
-from jaxattr.audit.running import unit_maps
-from jaxattr.audit.shortcuts import verdicts
-from jaxattr.types import Model, Preprocessing
+from jaxattr.audit.report.export import findings_json
+from jaxattr.audit.statistics import paired
+from jaxattr.vit import Model, Preprocessing
 
 GRID, PATCH, CLASSES, EACH = (12, 12), 2, 5, 20
 SIDE = GRID[0] * PATCH

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from jaxattr.audit import calibration as cal
-from jaxattr.audit import statistics as st
-from jaxattr.audit.localisation import GATE, localise, windows
+from jaxattr.audit.statistics import calibration as cal
+from jaxattr.audit.statistics import rates
+from jaxattr.audit.statistics.localisation import GATE, localise, windows
 
 
 def folder(seed: int, images: int = 40, classes: int = 6):
@@ -20,15 +20,15 @@ def folder(seed: int, images: int = 40, classes: int = 6):
     p[:4, 2] += 2  # class 2 is really inside
     p /= p.sum(axis=1, keepdims=True)
     rows, columns = np.nonzero(np.ones_like(p[:, 1:]))
-    shares = st.Shares(rows, columns + 1, p[:, 1:].ravel())
-    denominator = st.base_denominator(p[:, 0], 0.02, classes)
+    shares = rates.Shares(rows, columns + 1, p[:, 1:].ravel())
+    denominator = rates.base_denominator(p[:, 0], 0.02, classes)
     return p, denominator, shares, np.full(classes, 8)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_maximised_ratio_is_scipys_optimum(seed: int):
     p, denominator, shares, counts = folder(seed)
-    found = st.maximize_ratio(shares, denominator, counts)
+    found = rates.maximize_ratio(shares, denominator, counts)
     for source in range(1, 6):
         ratios = p[:, source] / denominator
 
@@ -53,22 +53,22 @@ def test_the_maximised_ratio_is_scipys_optimum(seed: int):
 def test_a_class_without_images_is_never_a_source():
     _, denominator, shares, counts = folder(0)
     counts[2] = 0
-    assert st.maximize_ratio(shares, denominator, counts).rate[2] == 0
-    assert st.expected_rates(shares, denominator, counts)[2] == 0
+    assert rates.maximize_ratio(shares, denominator, counts).rate[2] == 0
+    assert rates.expected_rates(shares, denominator, counts)[2] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_expected_rate_is_bayes_rule_written_out(seed: int):
     p, denominator, shares, counts = folder(seed)
-    found = st.expected_rates(shares, denominator, counts)
+    found = rates.expected_rates(shares, denominator, counts)
     for source in range(1, 6):
         ratios = p[:, source] / denominator
-        likelihood = np.exp([st.log_ratio(rate, ratios, 8) for rate in st.RATES])
-        prior = np.full(len(st.RATES), 1 / 6 / len(st.RATES))
+        likelihood = np.exp([rates.log_ratio(rate, ratios, 8) for rate in rates.RATES])
+        prior = np.full(len(rates.RATES), 1 / 6 / len(rates.RATES))
         joint = prior * likelihood
-        mean = (joint * st.RATES).sum() / (joint.sum() + 5 / 6)
+        mean = (joint * rates.RATES).sum() / (joint.sum() + 5 / 6)
         assert found[source] == pytest.approx(mean)
-    assert 0 < found[2] < st.maximize_ratio(shares, denominator, counts).rate[2]  # shrunk
+    assert 0 < found[2] < rates.maximize_ratio(shares, denominator, counts).rate[2]  # shrunk
 
 
 def test_the_share_of_other_classes_is_scipys_optimum():
@@ -81,26 +81,26 @@ def test_the_share_of_other_classes_is_scipys_optimum():
     best: Any = optimize.minimize_scalar(
         loss, bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
     )
-    assert st.foreign_share(ratios) == pytest.approx(best.x, abs=1e-6)
+    assert rates.foreign_share(ratios) == pytest.approx(best.x, abs=1e-6)
     assert 0.05 < best.x < 0.2
-    assert st.foreign_share(ratios[:50] / 5) == 0
-    assert st.foreign_share(np.zeros(0)) == 0
+    assert rates.foreign_share(ratios[:50] / 5) == 0
+    assert rates.foreign_share(np.zeros(0)) == 0
 
 
 def test_the_profile_interval_ends_where_the_ratio_has_fallen_by_half_a_quantile():
     ratios = folder(1)[0][:, 2] / folder(1)[1]
-    result = st.maximize_ratio(folder(1)[2], folder(1)[1], folder(1)[3])
-    low, high = st.interval(float(result.rate[2]), ratios, 8)
-    top = st.log_ratio(float(result.rate[2]), ratios, 8)
+    result = rates.maximize_ratio(folder(1)[2], folder(1)[1], folder(1)[3])
+    low, high = rates.interval(float(result.rate[2]), ratios, 8)
+    top = rates.log_ratio(float(result.rate[2]), ratios, 8)
     assert 0 < low < result.rate[2] < high < 1
     for end in (low, high):
-        assert top - st.log_ratio(end, ratios, 8) == pytest.approx(
+        assert top - rates.log_ratio(end, ratios, 8) == pytest.approx(
             stats.chi2.ppf(0.95, 1) / 2, abs=1e-6
         )
 
 
 def test_p_values_are_half_a_chi_square_tail():
-    values = st.p_value(np.array([0.0, 1.3527717, 8.0]))
+    values = rates.p_value(np.array([0.0, 1.3527717, 8.0]))
     assert values[0] == 1
     assert values[1] == pytest.approx(0.05, abs=1e-6)  # the one-sided 5 % point, 1.645² / 2
     assert values[2] == pytest.approx(stats.norm.sf(4.0), rel=1e-9)
@@ -109,9 +109,9 @@ def test_p_values_are_half_a_chi_square_tail():
 def test_q_values_pad_with_the_tests_that_are_not_listed():
     p = np.array([0.001, 0.01, 0.04])
     expected = stats.false_discovery_control(np.r_[p, np.ones(97)])[:3]
-    np.testing.assert_allclose(st.q_values(p, 100), expected)
-    assert st.q_values(p, 100)[0] == pytest.approx(0.1)
-    assert len(st.q_values(np.zeros(0), 100)) == 0
+    np.testing.assert_allclose(rates.q_values(p, 100), expected)
+    assert rates.q_values(p, 100)[0] == pytest.approx(0.1)
+    assert len(rates.q_values(np.zeros(0), 100)) == 0
 
 
 def test_the_strongest_source_does_not_echo_into_its_twin():
@@ -123,21 +123,23 @@ def test_the_strongest_source_does_not_echo_into_its_twin():
     p = np.stack([own, second, np.where(own < 0.5, 0.32, 0.005)], axis=1)
     p *= rng.uniform(0.98, 1.02, p.shape)
     rows, columns = np.nonzero(np.ones((60, 2)))
-    shares = st.Shares(rows, columns + 1, p[:, 1:].ravel())
+    shares = rates.Shares(rows, columns + 1, p[:, 1:].ravel())
     counts = np.array([60, 60, 60])
-    alone = st.p_value(
-        st.maximize_ratio(shares, st.base_denominator(p[:, 0], 0.01, 3), counts).statistic
+    alone = rates.p_value(
+        rates.maximize_ratio(shares, rates.base_denominator(p[:, 0], 0.01, 3), counts).statistic
     )
-    found = st.stepwise(shares, p[:, 0], counts, noise=0.01, testable=np.array([False, True, True]))
+    found = rates.stepwise(
+        shares, p[:, 0], counts, noise=0.01, testable=np.array([False, True, True])
+    )
     assert alone[1] < 1e-6
     assert alone[2] < 1e-4
     assert found.p_value[1] == alone[1]
     assert found.p_value[2] > 0.5
     assert [source.column for source in found.chain] == [1]
-    membership = st.memberships(found, shares, 0)
+    membership = rates.memberships(found, shares, 0)
     assert (membership[:8] > 0.5).all()
     assert (membership[8:] < 0.5).all()
-    ratio = found.chain[0].rate * p[:, 1] / st.base_denominator(p[:, 0], 0.01, 3)
+    ratio = found.chain[0].rate * p[:, 1] / rates.base_denominator(p[:, 0], 0.01, 3)
     np.testing.assert_allclose(membership, ratio / (1 + ratio))
 
 
@@ -146,35 +148,35 @@ def test_the_images_needed_are_found_four_times_in_five(rate: float):
     """Simulated folders: of so many images of b the test finds as often as it says."""
     rng = np.random.default_rng(2)
     b = rng.dirichlet([0.4, 6.0, 0.3], 400)  # images of b: columns a, b, other
-    ratios = b[:, 1] / st.base_denominator(b[:, 0], 0.01, 30)
-    needed = st.images_needed(rate, ratios, 9.0)
+    ratios = b[:, 1] / rates.base_denominator(b[:, 0], 0.01, 30)
+    needed = rates.images_needed(rate, ratios, 9.0)
     found = []
     for _ in range(400):
         inside = rng.choice(ratios, rng.binomial(int(needed), rate))
-        shares = st.Shares(np.arange(len(inside)), np.ones(len(inside), int), inside)
+        shares = rates.Shares(np.arange(len(inside)), np.ones(len(inside), int), inside)
         counts = np.array([50, int(needed) - len(inside)])
-        found.append(st.maximize_ratio(shares, np.ones(len(inside)), counts).statistic[1] >= 9)
+        found.append(rates.maximize_ratio(shares, np.ones(len(inside)), counts).statistic[1] >= 9)
     assert 0.65 <= np.mean(found) <= 0.9
     # Less power needs fewer, a higher bar more.
-    assert st.images_needed(rate, ratios, 9.0, power=0.3) < needed
-    assert st.images_needed(rate, ratios, 30.0) > needed
-    assert st.images_needed(rate, np.full(5, 1e-6), 9.0) == np.inf
-    assert st.images_needed(rate, np.zeros(0), 9.0) == np.inf
+    assert rates.images_needed(rate, ratios, 9.0, power=0.3) < needed
+    assert rates.images_needed(rate, ratios, 30.0) > needed
+    assert rates.images_needed(rate, np.full(5, 1e-6), 9.0) == np.inf
+    assert rates.images_needed(rate, np.zeros(0), 9.0) == np.inf
 
 
 def test_the_threshold_is_where_the_p_value_meets_the_level():
-    needed = st.threshold(39_800, 16)
+    needed = rates.threshold(39_800, 16)
     assert needed == pytest.approx(8.4, abs=0.1)
-    assert st.p_value(np.array([needed]))[0] == pytest.approx(0.05 * 16 / 39_800)
+    assert rates.p_value(np.array([needed]))[0] == pytest.approx(0.05 * 16 / 39_800)
 
 
 def test_the_gate_refuses_only_what_the_recall_rules_out():
     correct = np.array([0, 0, 2, 12, 50, 0])
     counts = np.array([1, 40, 50, 50, 50, 0])
-    assert st.known_classes(correct, counts).tolist() == [True, False, False, True, True, False]
-    assert st.knows_anything(1.0, 10)
-    assert not st.knows_anything(2.29, 10)
-    assert not st.knows_anything(0.0, 1)
+    assert rates.known_classes(correct, counts).tolist() == [True, False, False, True, True, False]
+    assert rates.knows_anything(1.0, 10)
+    assert not rates.knows_anything(2.29, 10)
+    assert not rates.knows_anything(0.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_the_gate_refuses_only_what_the_recall_rules_out():
     [(2, 4, 2, False), (0, 2, 2, False), (20, 40, 2, True), (1, 5, 5, False), (0, 10, 5, True)],
 )
 def test_how_many_images_show_that_a_model_knows_nothing(correct, count, classes, wanted):
-    assert st.can_tell(correct, count, classes) is wanted
+    assert rates.can_tell(correct, count, classes) is wanted
 
 
 def noisy(seed: int, images: int, classes: int, temperature: float, noise: float):

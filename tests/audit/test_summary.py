@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ledgers import GRID, make_ledger, make_rows
 
-from jaxattr.audit import summary as summary_module
-from jaxattr.audit.summary import STRIP, summarize, summarize_pairs
+from jaxattr.audit.report import summary as summary_module
+from jaxattr.audit.report.summary import STRIP, summarize, summarize_pairs
 
 
 @pytest.fixture

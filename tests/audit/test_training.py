@@ -13,19 +13,19 @@ from ledgers import make_ledger, make_rows
 from PIL import Image
 from test_learned_contamination import CLASSES, EACH, make
 
-from jaxattr.audit.export import findings_json
-from jaxattr.audit.findings.contaminated_pair import pair_tests
 from jaxattr.audit.findings.duplicate_image import duplicate_image
 from jaxattr.audit.findings.learned_contamination import learned_contamination
-from jaxattr.audit.learned import adaptive, learned
-from jaxattr.audit.limits import limits
-from jaxattr.audit.limits_text import sentences
+from jaxattr.audit.inference.learned import adaptive, learned
+from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.ledger.training import check_training, joined, read_training
 from jaxattr.audit.report import render
-from jaxattr.audit.summary import summarize
-from jaxattr.audit.training import check_training, joined, read_training
-from jaxattr.bench.labelled import Labelled
+from jaxattr.audit.report.export import findings_json
+from jaxattr.audit.report.limits import limits
+from jaxattr.audit.report.limits_text import sentences
+from jaxattr.audit.report.summary import summarize
+from jaxattr.bench.audit.labelled import Labelled
+from jaxattr.data.images import thumbnail
 from jaxattr.errors import LedgerError
-from jaxattr.images import thumbnail
 
 COPIES = {2: 5, 3: 8, 6: 1}
 """Audited images and their copies in training: equal files, brightened, of another class."""

@@ -10,7 +10,7 @@ import pytest
 from ledgers import make_ledger, make_rows
 
 from jaxattr.audit.findings.two_objects import two_objects
-from jaxattr.audit.posterior import posterior
+from jaxattr.audit.inference.posterior import posterior
 from jaxattr.audit.probes import Subject, crops
 from jaxattr.audit.probes.store import Answered, save
 from jaxattr.vit import predict

@@ -10,10 +10,10 @@ import pytest
 from ledgers import make_ledger, make_rows
 from scipy import stats
 
-from jaxattr.audit.explained import USEFUL, judge
 from jaxattr.audit.findings.unexplained_class import unexplained_class
 from jaxattr.audit.probes import Subject, deletion
 from jaxattr.audit.probes.store import Answered, save
+from jaxattr.audit.statistics.faithfulness import USEFUL, judge
 from jaxattr.vit import predict
 
 

@@ -25,21 +25,22 @@ from test_training import held
 from test_two_objects import two_objects
 from test_unexplained_class import _answered, unexplained_class
 
-from jaxattr.audit import statistics as st
-from jaxattr.audit.excess import excess
-from jaxattr.audit.explained import judge
-from jaxattr.audit.export import findings_csv, findings_json
-from jaxattr.audit.extent import extent
-from jaxattr.audit.findings.contaminated_pair import contaminated_pair, pair_tests
+from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.learned_contamination import learned_contamination
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
 from jaxattr.audit.findings.shortcut_place import whereabouts
 from jaxattr.audit.findings.unknown_class import unknown_class
-from jaxattr.audit.limits import SizePower, limits
-from jaxattr.audit.limits_text import power_sentence
-from jaxattr.audit.paired import compare, share_interval
-from jaxattr.audit.posterior import posterior
-from jaxattr.cli.audit_overview import overview
+from jaxattr.audit.inference.excess import excess
+from jaxattr.audit.inference.extent import extent
+from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.inference.posterior import posterior
+from jaxattr.audit.report.export import findings_csv, findings_json
+from jaxattr.audit.report.limits import SizePower, limits
+from jaxattr.audit.report.limits_text import power_sentence
+from jaxattr.audit.statistics import rates
+from jaxattr.audit.statistics.faithfulness import judge
+from jaxattr.audit.statistics.paired import compare, share_interval
+from jaxattr.cli.audit.overview import overview
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +128,16 @@ def test_the_profile_interval_is_the_binomials_where_images_are_certain():
         optimize.brentq(deviance, 1e-6, share),
         optimize.brentq(deviance, share, 1 - 1e-6),
     )
-    np.testing.assert_allclose(st.interval(share, np.full(k, 1e12), n), expected, rtol=1e-4)
+    np.testing.assert_allclose(rates.interval(share, np.full(k, 1e12), n), expected, rtol=1e-4)
 
 
 def test_the_gates_are_where_the_documents_say():
     for correct, count in ((30, 200), (45, 200), (0, 5), (3, 20)):
         bound = stats.binomtest(correct, count, alternative="less").proportion_ci(0.95).high
-        known = st.known_classes(np.array([correct, *[50] * 9]), np.array([count, *[50] * 9]))
+        known = rates.known_classes(np.array([correct, *[50] * 9]), np.array([count, *[50] * 9]))
         assert known[0] == (bound >= 0.2), (correct, count)
-    assert st.knows_anything(0.89 * math.log(10), 10)
-    assert not st.knows_anything(0.91 * math.log(10), 10)
+    assert rates.knows_anything(0.89 * math.log(10), 10)
+    assert not rates.knows_anything(0.91 * math.log(10), 10)
 
 
 def test_a_mislabelled_image_says_odds_place_and_names(planted):

@@ -22,11 +22,11 @@ from seen import hue, values
 from test_report import make_finding
 from test_report_browser import ALL_DRAWN, go
 
-from jaxattr import heatmap
 from jaxattr.audit.ledger import unpack
-from jaxattr.audit.limits import limits
 from jaxattr.audit.report import render
-from jaxattr.audit.summary import summarize
+from jaxattr.audit.report.limits import limits
+from jaxattr.audit.report.summary import summarize
+from jaxattr.plot import heatmap
 
 pytestmark = pytest.mark.browser
 GRID = (5, 7)

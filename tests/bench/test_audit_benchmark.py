@@ -13,16 +13,19 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr.audit.findings.mislabelled_image import suspects, suspicion
+from jaxattr.audit.inference.posterior import Recipe, fit_posterior, posterior
 from jaxattr.audit.ledger import FORMAT, Receipt, open_ledger, read_ledger
-from jaxattr.audit.posterior import Recipe, fit_posterior, posterior
-from jaxattr.bench import audit, audit_scores, moving, rankings
-from jaxattr.bench.audit_figure import draw
-from jaxattr.bench.labelled import Labelled, hold
-from jaxattr.bench.moving import Condition
-from jaxattr.cli import audit_text, bench_audit
+from jaxattr.bench.audit import moving, rankings
+from jaxattr.bench.audit import run as audit
+from jaxattr.bench.audit import scores as audit_scores
+from jaxattr.bench.audit.figure import draw
+from jaxattr.bench.audit.labelled import Labelled, hold
+from jaxattr.bench.audit.moving import Condition
+from jaxattr.cli.bench import audit as bench_audit
+from jaxattr.cli.bench import audit_table as audit_text
 from jaxattr.cli.main import main
 from jaxattr.errors import DatasetError, JaxattrError
-from jaxattr.figures import encode
+from jaxattr.plot.figures import encode
 
 CLASSES, EACH, SIZE = 12, 40, 16
 
@@ -317,7 +320,9 @@ def test_the_command_on_scenes(tmp_path: Path, monkeypatch):
     assert "144 in " in first.stderr
     assert (tmp_path / "a.png").stat().st_size > 10_000
     # The ledger is there: nothing is computed again, and the numbers are the same.
-    monkeypatch.setattr("jaxattr.audit.gather.glance_batch", lambda *_: pytest.fail("again"))
+    monkeypatch.setattr(
+        "jaxattr.audit.evidence.gather.glance_batch", lambda *_: pytest.fail("again")
+    )
     again = bench(*common, "--rates", "0.25", "-f", "csv", "--quiet")
     rows = list(csv.DictReader(io.StringIO(again.stdout)))
     assert again.stderr == ""

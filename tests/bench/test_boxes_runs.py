@@ -11,13 +11,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jaxattr import images, losses, metrics, scenes
-from jaxattr.audit.dataset import index
-from jaxattr.bench import boxes as benchmark
+from jaxattr import losses, metrics, scenes
+from jaxattr.bench.explanations import boxes as benchmark
+from jaxattr.checkpoints import load
 from jaxattr.cli.main import main
+from jaxattr.data import images
+from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, JaxattrError
 from jaxattr.methods import METHODS
-from jaxattr.models import load
 from jaxattr.vit import forward
 
 HEAD = list(benchmark.COLUMNS)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from jaxattr import images, metrics, scenes
-from jaxattr.bench import funnybirds, trials
+from jaxattr import metrics, scenes
+from jaxattr.bench.explanations import funnybirds, trials
+from jaxattr.checkpoints import load
 from jaxattr.cli.main import main
+from jaxattr.data import images
 from jaxattr.errors import JaxattrError
-from jaxattr.models import load
 from jaxattr.vit import forward
 
 COUNT = 3

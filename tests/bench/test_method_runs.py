@@ -13,19 +13,19 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from jaxattr import images, losses, metrics
-from jaxattr.audit.dataset import index
-from jaxattr.bench import methods as benchmark
-from jaxattr.bench.method_figure import draw
-from jaxattr.bench.method_maps import BLOB, RANDOM, Explainer, Row, centred_blob, rows
-from jaxattr.bench.method_scores import mean_ranks, table
-from jaxattr.bench.perturbing import generator
+from jaxattr import losses, metrics
+from jaxattr.bench.methods import run as benchmark
+from jaxattr.bench.methods.figure import draw
+from jaxattr.bench.methods.maps import BLOB, RANDOM, Explainer, Row, centred_blob, rows
+from jaxattr.bench.methods.table import mean_ranks, table
+from jaxattr.bench.perturbation.masked import generator
+from jaxattr.data import images
+from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, ImageError, JaxattrError, LedgerError
-from jaxattr.figures import encode
 from jaxattr.methods import METHODS
 from jaxattr.metrics.perturbation import ranks
-from jaxattr.types import Preprocessing
-from jaxattr.vit import forward, initialize
+from jaxattr.plot.figures import encode
+from jaxattr.vit import Preprocessing, forward, initialize
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 FEW = ("complete", "rollout")

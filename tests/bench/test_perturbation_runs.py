@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxattr import heatmap, images, losses
-from jaxattr.audit.dataset import index
-from jaxattr.bench import perturbation, perturbing
-from jaxattr.bench.perturbation_figure import draw
-from jaxattr.bench.perturbation_scores import score
-from jaxattr.bench.protocols import PROTOCOLS, protocol
+from jaxattr import losses
+from jaxattr.bench.perturbation import masked as perturbing
+from jaxattr.bench.perturbation import run as perturbation
+from jaxattr.bench.perturbation.figure import draw
+from jaxattr.bench.perturbation.protocols import PROTOCOLS, protocol
+from jaxattr.bench.perturbation.table import score
+from jaxattr.data import images
+from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, ImageError, JaxattrError, LedgerError
-from jaxattr.figures import encode
-from jaxattr.guidance import Layout, stitch
+from jaxattr.experiments.guidance import Layout, stitch
 from jaxattr.methods import METHODS
-from jaxattr.types import Preprocessing
-from jaxattr.vit import forward
+from jaxattr.plot import heatmap
+from jaxattr.plot.figures import encode
+from jaxattr.vit import Preprocessing, forward
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 PAPER, TATTR = "cui-guided-perturb-v1", "tattr-perturb-v1"

@@ -10,23 +10,24 @@ import pytest
 from matplotlib.colors import to_hex
 from seen import Seen, hue
 
-from jaxattr.bench import (
-    audit,
-    audit_figure,
-    explanations,
-    figure,
-    method_figure,
-    perturbation,
-    perturbation_figure,
-)
-from jaxattr.bench import methods as method_runs
-from jaxattr.bench.method_maps import BLOB, RANDOM, Row
-from jaxattr.bench.method_scores import Score as MethodScore
-from jaxattr.bench.perturbation_scores import Curve
-from jaxattr.bench.perturbation_scores import Score as Area
-from jaxattr.bench.protocols import PROTOCOLS
-from jaxattr.bench.rankings import AUDIT
-from jaxattr.cli import audit_text, methods_text, perturbation_text, scores
+from jaxattr.bench.audit import figure as audit_figure
+from jaxattr.bench.audit import run as audit
+from jaxattr.bench.audit.rankings import AUDIT
+from jaxattr.bench.explanations import figure
+from jaxattr.bench.explanations import run as explanations
+from jaxattr.bench.methods import figure as method_figure
+from jaxattr.bench.methods import run as method_runs
+from jaxattr.bench.methods.maps import BLOB, RANDOM, Row
+from jaxattr.bench.methods.table import Score as MethodScore
+from jaxattr.bench.perturbation import figure as perturbation_figure
+from jaxattr.bench.perturbation import run as perturbation
+from jaxattr.bench.perturbation.protocols import PROTOCOLS
+from jaxattr.bench.perturbation.table import Curve
+from jaxattr.bench.perturbation.table import Score as Area
+from jaxattr.cli.bench import audit_table as audit_text
+from jaxattr.cli.bench import explanations_table as scores
+from jaxattr.cli.bench import methods_table as methods_text
+from jaxattr.cli.bench import perturbation_table as perturbation_text
 
 TITLES = {
     ("two objects", "sign_accuracy"): "signs right",

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import jaxattr
-from jaxattr.models.convert import flat_parameters
+from jaxattr.checkpoints.convert import flat_parameters
 
 Tensors = Mapping[str, np.ndarray]
 WIDTH, MLP, LAYERS, CLASSES = 12, 20, 2, 5

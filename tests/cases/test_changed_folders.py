@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxattr.audit import gather as gathering
-from jaxattr.audit import writing
-from jaxattr.audit.dataset import index
-from jaxattr.audit.freshness import content_hash, refresh
-from jaxattr.audit.gather import gather, make_receipt
+from jaxattr.audit.evidence import gather as gathering
+from jaxattr.audit.evidence.freshness import content_hash, refresh
+from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
-from jaxattr.audit.training import read_training
-from jaxattr.bench.perturbation_store import Receipt as StoreReceipt
-from jaxattr.bench.perturbation_store import open_store
+from jaxattr.audit.ledger.training import read_training
+from jaxattr.bench.store import Receipt as StoreReceipt
+from jaxattr.bench.store import open_store
+from jaxattr.data import writing
+from jaxattr.data.dataset import index
 from jaxattr.errors import ImageError, LedgerError
 
 LABELS = ("a", "b", "c", "d", "e")

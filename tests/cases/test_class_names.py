@@ -19,9 +19,9 @@ from cases.checkpoints import (
 from click.testing import CliRunner
 
 import jaxattr
-from jaxattr.audit.dataset import index
+from jaxattr.data.dataset import index
+from jaxattr.data.labels import LabelTable, imagenet_wnids
 from jaxattr.errors import DatasetError, LabelError
-from jaxattr.labels import LabelTable, imagenet_wnids
 
 TENSORS = transformers_tensors()
 UNNAMED = {key: value for key, value in CONFIG.items() if key != "id2label"}
@@ -169,7 +169,7 @@ def test_timms_names(tmp_path, key):
 
 
 def test_the_librarys_own_file(tmp_path):
-    from jaxattr.models import native
+    from jaxattr.checkpoints import native
 
     model = jaxattr.load(write(tmp_path / "a", TENSORS, UNNAMED))
     native.save(replace(model, labels=tuple("01234")), tmp_path / "own.safetensors")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import drawn_ledger
 import pytest
 
+from jaxattr.audit.evidence.gather import read
 from jaxattr.audit.findings.duplicate_image import duplicate_image
-from jaxattr.audit.gather import read
 from jaxattr.errors import ImageError
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 
 def test_labels_beyond_three_are_counted(tmp_path):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from jaxattr import images
+from jaxattr.data import images
 from jaxattr.errors import ImageError, ImageWarning
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 
 def picture(height: int = 20, width: int = 30) -> np.ndarray:

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jaxattr import scenes
-from jaxattr.cli import output
+from jaxattr.cli.common import output
 from jaxattr.cli.main import main
+from jaxattr.data.labels import LabelTable
+from jaxattr.data.unfinished import is_unfinished, sweep, unfinished
 from jaxattr.errors import DatasetError
-from jaxattr.labels import LabelTable
-from jaxattr.types import Preprocessing
-from jaxattr.unfinished import is_unfinished, sweep, unfinished
+from jaxattr.vit import Preprocessing
 
 LONG = "Animalia Chordata Aves Passeriformes Thraupidae Geospiza fortis and its relatives "
 LABELS = (
@@ -67,7 +67,7 @@ def test_five_classes_of_two_photos_are_ten_pictures(tiny_model, monkeypatch, tm
     """`a-x` of class `cat` and `a` of class `x-cat` want one name, too."""
     labels = ("cat", "x-cat", "dog", "emu", "fox")
     given = replace(tiny_model, labels=labels, preprocessing=Preprocessing((8, 12)), name="tiny")
-    monkeypatch.setattr("jaxattr.models.load", lambda *args, **kwargs: given)
+    monkeypatch.setattr("jaxattr.checkpoints.load", lambda *args, **kwargs: given)
     for name in ("a", "a-x"):
         Image.fromarray(np.full((96, 96, 3), 99, np.uint8)).save(tmp_path / f"{name}.png")
     classes = [word for index in range(5) for word in ("-t", str(index))]
@@ -84,7 +84,7 @@ def test_five_classes_of_two_photos_are_ten_pictures(tiny_model, monkeypatch, tm
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
     body = (
-        "from pathlib import Path; from jaxattr.unfinished import unfinished\n"
+        "from pathlib import Path; from jaxattr.data.unfinished import unfinished\n"
         "unfinished(Path('.')).write_text('half'); (p := unfinished(Path('.'))).mkdir()\n"
         "(p / 'x').write_text('half'); import os; os._exit(9)\n"
     )

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxattr import listing
-from jaxattr.audit.dataset import index
-from jaxattr.cli import output
+from jaxattr.cli.common import output
+from jaxattr.data import listing
+from jaxattr.data.dataset import index
+from jaxattr.data.labels import LabelTable
 from jaxattr.errors import DatasetError
-from jaxattr.labels import LabelTable
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(40)

@@ -18,11 +18,12 @@ from safetensors.numpy import save_file
 from scipy.special import expit, softmax
 
 import jaxattr
-from jaxattr import heads, losses, masking, metrics
-from jaxattr.cli import audit as audit_command
-from jaxattr.cli import options
+from jaxattr import heads, losses, metrics
+from jaxattr.checkpoints import native
+from jaxattr.cli.audit import command as audit_command
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.models import native
+from jaxattr.methods import _masking as masking
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
 KINDS: dict[str, tuple[Any, int]] = {

@@ -13,7 +13,7 @@ from cases.checkpoints import CONFIG, PROCESSOR, refusal, timm_tensors, transfor
 from safetensors.numpy import save_file
 
 import jaxattr
-from jaxattr.models import files
+from jaxattr.checkpoints import files
 
 TENSORS = transformers_tensors()
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -257,8 +257,8 @@ def test_sizes_are_held_against_the_tensors_first(tmp_path):
 
 
 def test_the_librarys_own_metadata(tmp_path):
-    from jaxattr.models import native
-    from jaxattr.models.convert import flat_parameters
+    from jaxattr.checkpoints import native
+    from jaxattr.checkpoints.convert import flat_parameters
 
     model = jaxattr.load(write(tmp_path / "a", TENSORS))
     native.save(model, tmp_path / "b.safetensors")

@@ -14,12 +14,12 @@ import pytest
 
 import jaxattr
 from jaxattr import losses, metrics
-from jaxattr.details import details
-from jaxattr.guidance import guided
+from jaxattr.experiments.details import details
+from jaxattr.experiments.guidance import guided
+from jaxattr.experiments.rewrite import Limits, rewrite
+from jaxattr.experiments.transfer import schedule, transfer
 from jaxattr.methods import METHODS
-from jaxattr.rewrite import Limits, rewrite
-from jaxattr.transfer import schedule, transfer
-from jaxattr.types import ViTConfig
+from jaxattr.vit import ViTConfig
 
 SIZES: dict[str, Any] = {"hidden_size": 12, "layers": 1, "heads": 2, "mlp_size": 20, "classes": 5}
 CONFIG = ViTConfig((8, 12), (4, 4), **SIZES)

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jaxattr.cli import main as cli
-from jaxattr.cli import options, output, process
+from jaxattr.cli.common import options, output, process
 
 
 def no_device(error):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxattr import images
-from jaxattr.audit.objects import object_box
-from jaxattr.bench import method_shards
+from jaxattr.audit.probes.objects import object_box
+from jaxattr.bench.methods import shards as method_shards
+from jaxattr.data import images
 from jaxattr.errors import DatasetError, ImageError
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 HALF = Preprocessing((8, 8))
 OBJECT = np.zeros((16, 16), bool)
@@ -152,7 +152,7 @@ def run(root: Path):
 
 
 def test_the_region_of_a_rewriting_is_any_value_but_0(tmp_path):
-    from jaxattr.cli import rewriting
+    from jaxattr.cli.rewrite import run as rewriting
 
     for name in ("L 1", "L 128", "1 bit", "RGBA"):
         (tmp_path / "m.png").write_bytes(MASKS[name])

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jaxattr.cli import options
+from jaxattr.cli.common import options
 from jaxattr.cli.main import COMMANDS, Failure, main
 
 
@@ -99,7 +99,7 @@ def test_other_numbers_are_checked_before_any_work(words, arguments, said, tmp_p
 
 
 def test_attention_larger_than_the_memory_is_refused(monkeypatch):
-    from jaxattr.models import load
+    from jaxattr.checkpoints import load
 
     monkeypatch.setattr(options, "_memory", lambda: 16_000_000_000)
     options.check_fits(load("scenes", image_size=384))

@@ -8,15 +8,15 @@ import re
 import pytest
 from drawn_ledger import ledger, rows
 
-from jaxattr.audit.export import findings_json
-from jaxattr.audit.extent import extent
 from jaxattr.audit.findings import find
-from jaxattr.audit.limits import SizePower, limits
-from jaxattr.audit.limits_text import partial_sentence, power_sentence, sentences
-from jaxattr.audit.posterior import once
+from jaxattr.audit.inference.extent import extent
+from jaxattr.audit.inference.posterior import once
 from jaxattr.audit.report import render
-from jaxattr.audit.summary import summarize
-from jaxattr.cli.audit_overview import overview
+from jaxattr.audit.report.export import findings_json
+from jaxattr.audit.report.limits import SizePower, limits
+from jaxattr.audit.report.limits_text import partial_sentence, power_sentence, sentences
+from jaxattr.audit.report.summary import summarize
+from jaxattr.cli.audit.overview import overview
 
 CAT, DOG, BIRD, FISH, HORSE = range(5)
 EACH = 12

@@ -16,11 +16,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import timm_pixels
 
-from jaxattr import images
-from jaxattr.cli.options import describe_model
+from jaxattr.checkpoints import checkpoint, preprocessing
+from jaxattr.cli.common.options import describe_model
+from jaxattr.data import images
 from jaxattr.errors import CheckpointError
-from jaxattr.models import checkpoint, preprocessing
-from jaxattr.types import Model, ViTConfig
+from jaxattr.vit import Model, ViTConfig
 
 BICUBIC, BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 
@@ -298,10 +298,9 @@ def test_one_channel_sees_grey():
 def test_a_grey_model_is_explained_and_large_photos_are_refused(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
+    from jaxattr.checkpoints import native
     from jaxattr.cli.main import main
-    from jaxattr.models import native
-    from jaxattr.types import Preprocessing
-    from jaxattr.vit import initialize, predict
+    from jaxattr.vit import Preprocessing, initialize, predict
 
     config = ViTConfig((16, 16), (8, 8), 8, 1, 2, 8, 3, channels=1)
     read = Preprocessing((16, 16), mean=(0.5,), std=(0.5,))

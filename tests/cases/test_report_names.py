@@ -9,9 +9,9 @@ from importlib.resources import files
 import pytest
 from drawn_ledger import ledger, rows
 
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.report import render
-from jaxattr.audit.summary import summarize
+from jaxattr.audit.report.summary import summarize
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -12,12 +12,12 @@ import drawn_ledger
 import pytest
 from test_folders import LABELS, pairs, picture, put
 
-from jaxattr.audit import export
-from jaxattr.audit.dataset import index
-from jaxattr.audit.finding import Finding
-from jaxattr.cli.audit_overview import overview
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.report import export
+from jaxattr.cli.audit.overview import overview
+from jaxattr.data.dataset import index
+from jaxattr.data.listing import unlooked_sentence
 from jaxattr.errors import DatasetError
-from jaxattr.listing import unlooked_sentence
 
 ROWS = (("a b.jpg", "cat"), ("sub/b.jpg", "dog"))
 
@@ -190,7 +190,7 @@ def test_findings_are_one_row_each_whatever_the_names(tmp_path):
 
 
 def test_the_terminal_obeys_no_name(tmp_path, monkeypatch):
-    from jaxattr.cli import audit_overview
+    from jaxattr.cli.audit import overview as audit_overview
 
     monkeypatch.setattr(audit_overview, "_audited", lambda ledger: "seen")
     monkeypatch.setattr(audit_overview, "_cannot_see", lambda ledger: ["\x1b[2J"])

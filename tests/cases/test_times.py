@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jaxattr.audit.dataset import index
-from jaxattr.bench import methods as benchmark
+from jaxattr.bench.methods import run as benchmark
 from jaxattr.bench.timing import timed
-from jaxattr.cli import options
+from jaxattr.checkpoints import native
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
+from jaxattr.data.dataset import index
 from jaxattr.methods import METHODS
-from jaxattr.models import native
-from jaxattr.types import Model, Preprocessing
+from jaxattr.vit import Model, Preprocessing
 
 LABELS = ("cat", "dog", "bird", "fish", "horse")
 COLD, QUICK, SLOW = 0.3, 0.01, 0.04

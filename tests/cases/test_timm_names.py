@@ -10,7 +10,7 @@ import pytest
 from cases.checkpoints import WIDTH, refusal, timm_tensors, write
 
 import jaxattr
-from jaxattr.models import timm_table
+from jaxattr.checkpoints import timm_table
 
 VECTORS = json.loads((Path(__file__).parents[1] / "models" / "timm_vectors.json").read_text())
 MODELS = {

@@ -16,7 +16,7 @@ from cases.checkpoints import (
 from safetensors.numpy import save_file
 
 import jaxattr
-from jaxattr.models.names_google import GOOGLE
+from jaxattr.checkpoints.names_google import GOOGLE
 
 TENSORS = transformers_tensors()
 

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jaxattr.cli import audit as command
-from jaxattr.cli import options
+from jaxattr.checkpoints import native
+from jaxattr.cli.audit import command as command
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.models import native
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 COMMAND = (sys.executable, "-m", "jaxattr.cli", "audit")

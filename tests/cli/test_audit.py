@@ -31,15 +31,15 @@ from audit_world import (
 from click.testing import CliRunner
 
 from jaxattr import losses
-from jaxattr.audit import gather
-from jaxattr.audit.evidence import evidence
+from jaxattr.audit.evidence import gather
+from jaxattr.audit.evidence.compute import evidence
 from jaxattr.audit.ledger import Ledger, read_ledger, unpack
 from jaxattr.audit.probes import lots
-from jaxattr.cli import audit as command
+from jaxattr.checkpoints import native
+from jaxattr.cli.audit import command as command
 from jaxattr.cli.main import main
-from jaxattr.images import preprocess
+from jaxattr.data.images import preprocess
 from jaxattr.methods import token_relevance
-from jaxattr.models import native
 from jaxattr.scenes import read_truth
 
 

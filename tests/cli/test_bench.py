@@ -12,16 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr import scenes as drawn
-from jaxattr.bench import explanations, trials
-from jaxattr.bench.figure import draw
-from jaxattr.bench.maps import LOSSES
-from jaxattr.bench.trials import HELD_OUT
-from jaxattr.cli import scores
+from jaxattr.bench.explanations import run as explanations
+from jaxattr.bench.explanations import trials
+from jaxattr.bench.explanations.figure import draw
+from jaxattr.bench.explanations.maps import LOSSES
+from jaxattr.bench.explanations.trials import HELD_OUT
+from jaxattr.checkpoints import load
+from jaxattr.cli.bench import explanations_table as scores
 from jaxattr.cli.main import main
 from jaxattr.errors import JaxattrError, LabelError
-from jaxattr.figures import encode
 from jaxattr.methods import CHEAP, METHODS
-from jaxattr.models import load
+from jaxattr.plot.figures import encode
 
 GRID = (12, 12)
 COUNT = 6

@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jaxattr import metrics
-from jaxattr.cli import bench_methods, methods_text, options
+from jaxattr.checkpoints import native
+from jaxattr.cli.bench import methods as bench_methods
+from jaxattr.cli.bench import methods_table as methods_text
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.models import native
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 QUICK = ("-m", "rollout", "-m", "complete", "--metrics", "saco", "--metrics", "sparseness")

@@ -16,12 +16,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from jaxattr.bench.protocols import PROTOCOLS
-from jaxattr.cli import bench_perturbation, options, perturbation_text
+from jaxattr.bench.perturbation.protocols import PROTOCOLS
+from jaxattr.checkpoints import native
+from jaxattr.cli.bench import perturbation as bench_perturbation
+from jaxattr.cli.bench import perturbation_table as perturbation_text
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
 from jaxattr.metrics import perturbation as perturbing
-from jaxattr.models import native
-from jaxattr.types import Preprocessing
+from jaxattr.vit import Preprocessing
 
 LABELS = ("red fox", "wolf", "lynx", "brown bear", "beaver")
 SHARE = ("--fractions", "0,0.34,0.67")
@@ -188,7 +190,7 @@ def test_another_run_in_the_same_folder(run):
 def test_the_words_of_the_options_are_the_librarys():
     assert set(bench_perturbation.PROTOCOLS) == set(PROTOCOLS)
     assert bench_perturbation.FILLS == perturbing.FILLS
-    from jaxattr.bench.perturbation_scores import MEASURES
+    from jaxattr.bench.perturbation.table import MEASURES
 
     assert bench_perturbation.MEASURES == MEASURES
     assert set(perturbation_text.HEADS) == set(perturbing.ORDERS)

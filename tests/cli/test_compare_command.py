@@ -12,13 +12,17 @@ from click.testing import CliRunner
 from PIL import Image
 from seen import Seen, values
 
-from jaxattr import figures, images, losses
-from jaxattr.cli import compare as command
-from jaxattr.cli import comparing, options, waiting
+from jaxattr import losses
+from jaxattr.checkpoints import native
+from jaxattr.cli.common import interrupt as waiting
+from jaxattr.cli.common import options
+from jaxattr.cli.compare import command as command
+from jaxattr.cli.compare import run as comparing
 from jaxattr.cli.main import main
+from jaxattr.data import images
 from jaxattr.methods import CHEAP, METHODS
-from jaxattr.models import native
-from jaxattr.types import Model, Preprocessing
+from jaxattr.plot import figures
+from jaxattr.vit import Model, Preprocessing
 
 LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 FEW = ("complete", "rollout")

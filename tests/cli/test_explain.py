@@ -21,13 +21,16 @@ from conftest import outside
 from PIL import Image
 from seen import Seen, values
 
-from jaxattr import figures, images, losses
-from jaxattr.cli import explain as command
-from jaxattr.cli import explained, options, output, targets
+from jaxattr import losses
+from jaxattr.checkpoints import native
+from jaxattr.cli.common import options, output, targets
+from jaxattr.cli.explain import command as command
+from jaxattr.cli.explain import show as explained
 from jaxattr.cli.main import main
+from jaxattr.data import images
 from jaxattr.methods import METHODS
-from jaxattr.models import native
-from jaxattr.types import Model, Preprocessing
+from jaxattr.plot import figures
+from jaxattr.vit import Model, Preprocessing
 
 LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 SHORT = ("red fox", *LABELS[1:])

@@ -16,14 +16,16 @@ from click.testing import CliRunner
 from PIL import Image
 from seen import Seen, values
 
-from jaxattr import figures, guides, images, scenes
-from jaxattr.cli import options
+from jaxattr import scenes
+from jaxattr.checkpoints import load, native
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.details import details
-from jaxattr.guidance import guided
-from jaxattr.models import load, native
-from jaxattr.types import Preprocessing
-from jaxattr.vit import initialize
+from jaxattr.data import images
+from jaxattr.experiments import guides
+from jaxattr.experiments.details import details
+from jaxattr.experiments.guidance import guided
+from jaxattr.plot import figures
+from jaxattr.vit import Preprocessing, initialize
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr.cli import main as cli
-from jaxattr.cli import options
+from jaxattr.cli.common import options
 from jaxattr.errors import ImageError
 
 COMMAND = (sys.executable, "-m", "jaxattr.cli")
@@ -214,7 +214,7 @@ def test_bad_sizes_are_usage_errors(text):
 
 CACHE = """
 import jax
-from jaxattr.cli.options import prepare_jax
+from jaxattr.cli.common.options import prepare_jax
 prepare_jax()
 jax.jit(lambda x: x * 3 + 1)(2.0)
 print(jax.config.jax_compilation_cache_dir)

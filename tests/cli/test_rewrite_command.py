@@ -13,13 +13,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 import jaxattr
-from jaxattr import images, losses
-from jaxattr.cli import options, rewriting, waiting
+from jaxattr import losses
+from jaxattr.checkpoints import native
+from jaxattr.cli.common import interrupt as waiting
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.distances import distances
+from jaxattr.cli.rewrite import run as rewriting
+from jaxattr.data import images
+from jaxattr.experiments.distances import distances
 from jaxattr.methods import METHODS
-from jaxattr.models import native
-from jaxattr.types import Model, Preprocessing
+from jaxattr.vit import Model, Preprocessing
 
 LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 SHORT = ("red fox", *LABELS[1:])

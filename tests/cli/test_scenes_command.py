@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jaxattr import scenes as drawn
-from jaxattr.cli import audit
 from jaxattr.cli import scenes as command
+from jaxattr.cli.audit import command as audit
 from jaxattr.cli.main import main
 from jaxattr.scenes import defects
 

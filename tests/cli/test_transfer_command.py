@@ -13,13 +13,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageSequence
 
-from jaxattr import images, losses
-from jaxattr.cli import options
-from jaxattr.cli import transfer as command
+from jaxattr import losses
+from jaxattr.checkpoints import native
+from jaxattr.cli.common import options
 from jaxattr.cli.main import main
-from jaxattr.models import native
-from jaxattr.transfer import MAPS, schedule, transfer
-from jaxattr.types import Model, Preprocessing
+from jaxattr.cli.transfer import command as command
+from jaxattr.data import images
+from jaxattr.experiments.transfer import MAPS, schedule, transfer
+from jaxattr.vit import Model, Preprocessing
 
 LABELS = ("n02119022 red fox, Vulpes vulpes", "wolf", "lynx", "brown bear", "beaver")
 FILES = {f"photo-wolf-transfer.{suffix}" for suffix in ("png", "gif", "webp", "csv", "svg")}

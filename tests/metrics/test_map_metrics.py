@@ -12,11 +12,12 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from jaxattr import heatmap, metrics
+from jaxattr import metrics
 from jaxattr.errors import JaxattrError
 from jaxattr.metrics.grid_pointing import cell
 from jaxattr.metrics.segmentation import average_precision
 from jaxattr.metrics.table import HEADINGS
+from jaxattr.plot import heatmap
 from jaxattr.vit import initialize
 
 RNG = np.random.default_rng(0)

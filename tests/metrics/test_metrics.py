@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxattr import heatmap, metrics
+from jaxattr import metrics
 from jaxattr.errors import JaxattrError
+from jaxattr.plot import heatmap
 
 LEFT = np.array([[1.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0]])
 RIGHT = LEFT[:, ::-1].copy()

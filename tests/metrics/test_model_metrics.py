@@ -19,8 +19,7 @@ from jaxattr.metrics.perturbation import fill_image, mask_sets, ranks
 from jaxattr.metrics.road import impute
 from jaxattr.metrics.saco import coefficient
 from jaxattr.metrics.srg import equal_counts
-from jaxattr.types import Preprocessing
-from jaxattr.vit import forward
+from jaxattr.vit import Preprocessing, forward
 
 CLASS = jnp.int32(2)
 MAP = np.array([[3.0, -1.0, 0.5], [2.0, 4.0, -2.0]], np.float32)

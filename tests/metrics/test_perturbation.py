@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy import integrate, ndimage
 
-from jaxattr import images, scenes
+from jaxattr import scenes
+from jaxattr.checkpoints import load
+from jaxattr.data import images
 from jaxattr.errors import JaxattrError
 from jaxattr.metrics import perturbation as perturbing
-from jaxattr.models import load
-from jaxattr.nonlinear import softmax
-from jaxattr.types import Model, Preprocessing, Rules
-from jaxattr.vit import forward, initialize
+from jaxattr.vit import Model, Preprocessing, Rules, forward, initialize
+from jaxattr.vit.nonlinear import softmax
 
 predict = jax.jit(lambda model, image: forward(model, image)[0])
 perturb = jax.jit(perturbing.perturb, static_argnums=(3, 4), static_argnames=("chunk_size",))

@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image
 
 from jaxattr import scenes
-from jaxattr.audit.dataset import index
+from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, LabelError
 from jaxattr.scenes.defects import ALL, KINDS
 

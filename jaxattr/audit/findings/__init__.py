@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxattr.audit.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.duplicate_image import duplicate_image
+from jaxattr.audit.findings.finding import SEVERITIES, Finding
 from jaxattr.audit.findings.fragile_class import fragile_class
 from jaxattr.audit.findings.learned_contamination import learned_contamination
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image

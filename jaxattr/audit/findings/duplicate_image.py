@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxattr.audit import duplicates
-from jaxattr.audit.duplicates import Match
-from jaxattr.audit.extent import Extent, extent
-from jaxattr.audit.finding import Finding, Severity
+from jaxattr.audit.copies import duplicates
+from jaxattr.audit.copies.duplicates import Match
+from jaxattr.audit.findings.finding import Finding, Severity
+from jaxattr.audit.inference.extent import Extent, extent
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.training import joined
-from jaxattr.labels import LabelTable
+from jaxattr.audit.ledger.training import joined
+from jaxattr.data.labels import LabelTable
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 """Names of folders that are taken for splits."""

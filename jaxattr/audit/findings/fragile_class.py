@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxattr.audit.finding import Finding
-from jaxattr.audit.fragility import NULL, RATIO, Fragility, compare_budgets
+from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import Answered, answers
-from jaxattr.labels import LabelTable
+from jaxattr.audit.statistics.fragility import NULL, RATIO, Fragility, compare_budgets
+from jaxattr.data.labels import LabelTable
 
 
 def fragile_class(ledger: Ledger) -> list[Finding]:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from jaxattr.audit import statistics as st
-from jaxattr.audit.excess import excess, model_probabilities
-from jaxattr.audit.extent import extent
-from jaxattr.audit.finding import Finding
-from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
-from jaxattr.audit.learned import learned
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.excess import excess, model_probabilities
+from jaxattr.audit.inference.extent import extent
+from jaxattr.audit.inference.learned import learned
+from jaxattr.audit.inference.pairs import Pair, pair_tests, testable
+from jaxattr.audit.inference.posterior import Posterior, posterior
 from jaxattr.audit.ledger import Columns, Ledger
-from jaxattr.audit.posterior import Posterior, posterior
-from jaxattr.audit.training import same_model
-from jaxattr.labels import LabelTable
+from jaxattr.audit.ledger.training import same_model
+from jaxattr.audit.statistics import rates
+from jaxattr.data.labels import LabelTable
 
 LISTED = 5
 """Pairs at most that are only ranked."""
@@ -128,7 +128,7 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
     tests = learned(ledger)
     (one,) = (it for it in tests if (it.label, it.source) == pair)
     held, (low, high) = one.pair, one.pair.interval
-    reach = float(stats.norm.isf(st.LEVEL) + stats.norm.ppf(0.8))
+    reach = float(stats.norm.isf(rates.LEVEL) + stats.norm.ppf(0.8))
     finding = _seen(ledger, pair, strongest, rate)
     other = ledger.training.receipt
     by = "" if same_model(other, ledger.receipt) else f", as {Path(other.model).name} sees it,"

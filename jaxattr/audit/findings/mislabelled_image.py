@@ -8,15 +8,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
-from jaxattr.audit import localisation
-from jaxattr.audit import statistics as st
-from jaxattr.audit.extent import Extent, extent
-from jaxattr.audit.finding import Finding, Severity
-from jaxattr.audit.findings.contaminated_pair import Pair, pair_tests, testable
+from jaxattr.audit.findings.finding import Finding, Severity
+from jaxattr.audit.inference.extent import Extent, extent
+from jaxattr.audit.inference.pairs import Pair, pair_tests, testable
+from jaxattr.audit.inference.posterior import Posterior, once, posterior
+from jaxattr.audit.inference.sharpening import folder_rates, sharpened
 from jaxattr.audit.ledger import Columns, Ledger
-from jaxattr.audit.posterior import Posterior, once, posterior
-from jaxattr.audit.sharpening import folder_rates, sharpened
-from jaxattr.labels import LabelTable
+from jaxattr.audit.statistics import localisation, rates
+from jaxattr.data.labels import LabelTable
 
 LISTED = 10_000
 """Findings returned; how many more there were is in each one's `extra`."""
@@ -89,10 +88,10 @@ def suspicion(ledger: Ledger) -> Suspicion:
     """Log-odds that a label a is wrong, from the whole folder's evidence.
 
     `log(ε/K + Σ_b E[γ_ab] p_b + φ F/(C-K)) - log((1-ε) p_a)`: uniform noise, sources of folder a
-    by the posterior mean of their rates (`statistics.expected_rates`), and classes that the folder
+    by the posterior mean of their rates (`rates.expected_rates`), and classes that the folder
     lacks. p is the sharpened posterior. F is the odds of these C - K outputs against the K present,
     in the model's own softmax over all outputs at its temperature; φ is their share
-    (`statistics.foreign_share`), and at least `FOREIGN`.
+    (`rates.foreign_share`), and at least `FOREIGN`.
     """
     of = sharpened(ledger)
     classes, noise = max(len(of.classes), 1), of.final.noise
@@ -121,7 +120,7 @@ def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.
     if not columns:
         return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
     odds, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return max(FOREIGN, st.foreign_share(odds * len(of.classes))) * odds, margin, rival
+    return max(FOREIGN, rates.foreign_share(odds * len(of.classes))) * odds, margin, rival
 
 
 @once

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings._shortcuts import Verdict, verdicts
+from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place, verb
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import answers
-from jaxattr.audit.shortcuts import Verdict, verdicts
-from jaxattr.labels import LabelTable
+from jaxattr.data.labels import LabelTable
 
 NULL = (
     "around objects of other classes, the surroundings of the class's images raise log p of the "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from jaxattr.audit import places
-from jaxattr.audit.extent import Extent, extent
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings._shortcuts import Verdict, verdicts
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference import places
+from jaxattr.audit.inference.extent import Extent, extent
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import load
-from jaxattr.audit.shortcuts import Verdict, verdicts
-from jaxattr.labels import LabelTable
+from jaxattr.data.labels import LabelTable
 
 NULL = (
     "pasted onto images of other classes, the pixels at that place raise log p of the class no "

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxattr.audit.extent import extent
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.extent import extent
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes import crops
 from jaxattr.audit.probes.store import Answered, answers
-from jaxattr.labels import LabelTable
+from jaxattr.data.labels import LabelTable
 
 POINTED = 0.8
 """Calibrated probability that a class must have in the crop that the map points at."""

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxattr.audit import statistics as st
-from jaxattr.audit.explained import NULLS, USEFUL, Verdict, judge
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.store import answers
-from jaxattr.labels import LabelTable
+from jaxattr.audit.statistics import rates
+from jaxattr.audit.statistics.faithfulness import NULLS, USEFUL, Verdict, judge
+from jaxattr.data.labels import LabelTable
 
 MAPS = ("conservative", "positive")
 NULL = (
@@ -34,13 +34,13 @@ class _Tested(NamedTuple):
         return [
             at
             for at, (verdict, q) in enumerate(zip(self.verdicts, self.q_values, strict=True))
-            if q <= st.LEVEL or verdict.failed
+            if q <= rates.LEVEL or verdict.failed
         ]
 
     @property
     def useless(self) -> bool:
         """Both maps are shown to be useless, with error control over all classes and maps."""
-        return max(self.q_values) <= st.LEVEL
+        return max(self.q_values) <= rates.LEVEL
 
 
 def unexplained_class(ledger: Ledger) -> list[Finding]:
@@ -73,7 +73,7 @@ def _tested(ledger: Ledger) -> list[_Tested]:
         verdicts = [judge(table[name], table["random"], table[f"donor_{name}"]) for name in MAPS]
         judged.append((class_, verdicts, tuple(one.question["image"] for one in members)))
     p = np.array([one.p_useless for _, verdicts, _ in judged for one in verdicts], np.float64)
-    q = st.q_values(p, len(p)).reshape(-1, len(MAPS))
+    q = rates.q_values(p, len(p)).reshape(-1, len(MAPS))
     return [
         _Tested(class_, (verdicts[0], verdicts[1]), (float(row[0]), float(row[1])), images)
         for (class_, verdicts, images), row in zip(judged, q, strict=True)
@@ -89,7 +89,7 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
     gain = verdict.gains[verdict.least]
     other = MAPS[1 - at]
     what = "maps" if both else f"{MAPS[at]} maps"
-    rejected = one.q_values[at] <= st.LEVEL
+    rejected = one.q_values[at] <= rates.LEVEL
     shown, than = ("no", "no better") if rejected else ("no significant", "not shown to be better")
     return Finding(
         kind="unexplained_class",

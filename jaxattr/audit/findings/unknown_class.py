@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from jaxattr.audit import statistics as st
-from jaxattr.audit.extent import Extent, extent
-from jaxattr.audit.finding import Finding
-from jaxattr.audit.findings.contaminated_pair import testable
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.extent import Extent, extent
+from jaxattr.audit.inference.pairs import testable
+from jaxattr.audit.inference.posterior import Posterior, posterior
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import Posterior, posterior
-from jaxattr.labels import LabelTable
+from jaxattr.audit.statistics import rates
+from jaxattr.data.labels import LabelTable
 
 
 def unknown_class(ledger: Ledger) -> list[Finding]:
-    """Classes whose folder the model hardly recognises (`statistics.known_classes`).
+    """Classes whose folder the model hardly recognises (`rates.known_classes`).
 
     One finding for all when the calibrated log-loss is that of guessing: then this model, or these
     labels, can say nothing about the folder, or there are too few images to tell. Severity is
     always `low`: it is a limit of the audit.
     """
     of = posterior(ledger)
-    if len(of.classes) > 1 and not st.knows_anything(of.model.log_loss, len(of.classes)):
+    if len(of.classes) > 1 and not rates.knows_anything(of.model.log_loss, len(of.classes)):
         return [_all(of, extent(ledger))]
     names, sizes = LabelTable(ledger.receipt.labels), dict(ledger.receipt.sizes)
     refused = np.flatnonzero(~testable(of)) if len(of.classes) > 1 else []
@@ -31,7 +31,7 @@ def unknown_class(ledger: Ledger) -> list[Finding]:
 
 def _all(of: Posterior, part: Extent) -> Finding:
     total, correct = int(of.counts.sum()), int(of.correct.sum())
-    shown = st.can_tell(correct, total, len(of.classes))
+    shown = rates.can_tell(correct, total, len(of.classes))
     few = (
         f"{total:,} images are too few to tell whether the model knows these classes: labels were "
         f"not tested"

@@ -14,18 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxattr.audit.gather import read
+from jaxattr.audit.evidence.gather import read
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.probes import (
-    background,
-    crops,
-    deletion,
-    pasting,
-    pictures,
-    rewriting,
-)
+from jaxattr.audit.probes import background, crops, deletion, pasting, pictures, rewriting
 from jaxattr.audit.probes.store import Answered, Question, load, save
-from jaxattr.types import Model
+from jaxattr.vit import Model
 
 
 class Subject(NamedTuple):

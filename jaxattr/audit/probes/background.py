@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxattr.audit import places
+from jaxattr.audit.inference import places
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.objects import Span, object_box
+from jaxattr.audit.ledger.columns import log_softmax, lot
+from jaxattr.audit.probes.objects import Span, object_box
 from jaxattr.audit.probes.pasting import RECIPIENTS, Small, predict, recipients, third
 from jaxattr.audit.probes.store import Question
-from jaxattr.audit.running import log_softmax, lot
 
 if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject

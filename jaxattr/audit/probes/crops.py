@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxattr.audit.inference.posterior import once, posterior
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import once, posterior
+from jaxattr.audit.ledger.columns import log_softmax, lot
 from jaxattr.audit.probes.lots import known
 from jaxattr.audit.probes.store import Question
-from jaxattr.audit.running import log_softmax, lot
-from jaxattr.masking import interpolation
+from jaxattr.resampling import linear
 from jaxattr.vit import predict
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def crop(
     top, left, bottom, right = box
     part = image[top * height : bottom * height, left * width : right * width]
     rows, columns = (
-        interpolation(few, many).astype(image.dtype)
+        linear(few, many).astype(image.dtype)
         for few, many in zip(part.shape[:2], image.shape[:2], strict=True)
     )
     return np.einsum("ha,abc,wb->hwc", rows, part, columns, optimize=True)

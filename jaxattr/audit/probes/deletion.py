@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxattr.audit.gather import default_batch_size
+from jaxattr.audit.evidence.gather import default_batch_size
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question

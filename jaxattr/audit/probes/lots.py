@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxattr.audit import statistics as st
+from jaxattr.audit.inference.posterior import posterior
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.posterior import posterior
-from jaxattr.audit.running import lot
+from jaxattr.audit.ledger.columns import lot
+from jaxattr.audit.statistics import rates
 
 IMAGES = 120
 """Images that a probe asks about, over all classes."""
@@ -42,8 +42,8 @@ def lots(
 
 
 def known(ledger: Ledger) -> Bool[np.ndarray, " image"]:
-    """Which readable images are of classes that pass the gate, see `statistics.known_classes`."""
+    """Which readable images are of classes that pass the gate, see `rates.known_classes`."""
     of = posterior(ledger)
-    passing = st.known_classes(of.correct, of.counts)
-    passing &= st.knows_anything(of.model.log_loss, len(of.classes))
+    passing = rates.known_classes(of.correct, of.counts)
+    passing &= rates.knows_anything(of.model.log_loss, len(of.classes))
     return passing[of.label]

@@ -20,12 +20,12 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxattr.audit import places
-from jaxattr.audit.gather import default_batch_size
+from jaxattr.audit.evidence.gather import default_batch_size
+from jaxattr.audit.inference import places
+from jaxattr.audit.inference.places import Place
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.places import Place
+from jaxattr.audit.ledger.columns import log_softmax, lot, unit_maps
 from jaxattr.audit.probes.store import Question
-from jaxattr.audit.running import log_softmax, lot, unit_maps
 from jaxattr.vit import predict as predict_one
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxattr import images
-from jaxattr.audit.fragility import compare_budgets
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes import rewriting
 from jaxattr.audit.probes.store import Answered, Question, answers
-from jaxattr.budget import smallest_budget
-from jaxattr.rewrite import Limits
+from jaxattr.audit.statistics.fragility import compare_budgets
+from jaxattr.data import images
+from jaxattr.experiments.budget import smallest_budget
+from jaxattr.experiments.rewrite import Limits
 
 if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject

@@ -13,8 +13,7 @@ from jaxtyping import Bool, Float, Int32
 from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
-from jaxattr.types import Image, Model
-from jaxattr.vit import predict
+from jaxattr.vit import Image, Model, predict
 
 if TYPE_CHECKING:
     from jaxattr.audit.probes import Subject

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from jaxattr.audit.ledger import Ledger
-from jaxattr.audit.writing import replacing
+from jaxattr.data.writing import replacing
 from jaxattr.errors import LedgerError
 
 Question = dict[str, Any]

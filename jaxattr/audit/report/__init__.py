@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jaxattr.audit.extent import extent
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.extent import extent
 from jaxattr.audit.ledger import MAPS, Ledger
-from jaxattr.audit.limits import limits
-from jaxattr.audit.limits_text import partial_sentence
+from jaxattr.audit.ledger.training import same_model
 from jaxattr.audit.report import records, selection
-from jaxattr.audit.summary import Summary, summarize_pairs
-from jaxattr.audit.training import same_model
-from jaxattr.listing import unlooked_sentence
+from jaxattr.audit.report.limits import limits
+from jaxattr.audit.report.limits_text import partial_sentence
+from jaxattr.audit.report.summary import Summary, summarize_pairs
+from jaxattr.data.listing import unlooked_sentence
 
 BUDGET = 9_500_000
 _SCRIPTS = (
@@ -178,7 +178,7 @@ def _run(ledger: Ledger) -> dict[str, Any]:
 
 
 def _palettes() -> dict[str, str]:
-    from jaxattr.heatmap import palette_table
+    from jaxattr.plot.heatmap import palette_table
 
     names = ("diverging", "paper")
     return {name: base64.b64encode(palette_table(name).tobytes()).decode() for name in names}

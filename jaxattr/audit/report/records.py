@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxattr.audit import limits as audit_limits
-from jaxattr.audit.extent import extent
-from jaxattr.audit.finding import Finding
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.extent import extent
 from jaxattr.audit.ledger import MAPS, Ledger, pack, pack_classes
-from jaxattr.audit.limits_text import sentences
-from jaxattr.audit.summary import ClassSummary, PairSummary, Summary
-from jaxattr.labels import LabelTable
+from jaxattr.audit.report import limits as audit_limits
+from jaxattr.audit.report.limits_text import sentences
+from jaxattr.audit.report.summary import ClassSummary, PairSummary, Summary
+from jaxattr.data.labels import LabelTable
 
 CONFUSIONS = 12
 EVIDENCE = 48

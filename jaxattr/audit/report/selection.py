@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple, TypeVar
 
-from jaxattr.audit.finding import Finding
-from jaxattr.audit.summary import Summary
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.report.summary import Summary
 
 Item = TypeVar("Item")
 # Of every six image pages three go to findings, two to strips of pairs, one to classes at large.

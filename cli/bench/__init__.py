@@ -1,0 +1,1 @@
+"""`jaxattr bench` and its commands."""

@@ -1,0 +1,215 @@
+"""`jaxattr bench methods`: every metric of every method's maps on a labelled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaxattr.cli import scenes
+from jaxattr.cli.bench import methods_table as methods_text
+from jaxattr.cli.common import answers, options, output
+from jaxattr.cli.common.records import model_name
+from jaxattr.cli.explain.command import METHODS
+
+if TYPE_CHECKING:
+    from jaxattr.bench.methods.run import Result
+    from jaxattr.data.dataset import Dataset
+    from jaxattr.vit import Model
+
+# Names of `jaxattr.metrics.METRICS`; a test compares.
+METRICS = (
+    *("positive", "negative", "deletion", "insertion", "saco", "road", "srg", "infidelity"),
+    *("sensitivity", "gridpg", "gridpg-3x3", "localisation", "energypg", "pointing"),
+    *("pixel-accuracy", "mean-iou", "map", "sparseness", "complexity", "mprt", "completeness"),
+)
+_GROUPS = ("cheap", "all")
+SCENES_PER_CLASS = 10
+
+
+@click.command()
+@options.model_options
+@click.option(
+    "--images",
+    default="scenes",
+    show_default=True,
+    help="The labelled folder, as for `jaxattr audit`; `scenes` draws one, with masks.",
+)
+@click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
+@options.exclude_option
+@click.option(
+    "--masks",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder with a PNG for each image, named like it; what is not 0 is the object.",
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="That many images, over classes.")
+@click.option(
+    "-m",
+    "--methods",
+    multiple=True,
+    type=click.Choice((*_GROUPS, *METHODS)),
+    metavar="METHOD",
+    default=("cheap",),
+    show_default=True,
+    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
+    "Repeatable.",
+)
+@click.option(
+    "--metrics",
+    "measured",
+    multiple=True,
+    type=click.Choice((*_GROUPS, *METRICS)),
+    metavar="METRIC",
+    default=("cheap",),
+    show_default=True,
+    help="One of the list above, `cheap`, or `all`. Repeatable.",
+)
+@click.option(
+    "--untrained",
+    multiple=True,
+    type=click.Choice(("none", *METHODS)),
+    metavar="METHOD",
+    help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["label", "prediction"]),
+    default="label",
+    show_default=True,
+    help="The class explained: the image's label, or what the model predicts.",
+)
+@options.seed_option("Of --limit, the random weights and maps, all noise, and the intervals.")
+@options.folder_option(
+    "jaxattr-methods", help="Folder of the maps and of what was computed so far."
+)
+@options.printed_options(
+    methods_text.FORMATS,
+    help="How the scores are printed; all digits in json and csv.",
+    figure="Draw the scores, too: a file that ends in .png, .svg or .pdf.",
+)
+@options.workers_option
+@options.max_pixels_option
+@options.quiet_option
+def methods(choice: options.Choice, **given: Any) -> None:
+    """Score explanation methods side by side: metrics, intervals, ranks, time per map.
+
+    The label of every image is explained, or the model's prediction. Metrics and what they cost
+    for one map (F: forward passes, M: maps of the method, L: layers; definitions in
+    docs/metrics.md):
+
+    \b
+      faithfulness   positive 9F, negative 9F, deletion 13F, insertion 13F,
+                     saco 11F, road 18F, srg <=202F, infidelity 65F
+      robustness     sensitivity 10M
+      localisation   gridpg 1M, gridpg-3x3 1M; against masks, at no cost:
+                     localisation, energypg, pointing, pixel-accuracy,
+                     mean-iou, map
+      complexity     sparseness, complexity: at no cost
+      randomisation  mprt (L+2)M
+      axiomatic      completeness 2F
+
+    `cheap` is deletion, insertion, saco, complexity, sparseness, and where there are masks those
+    that need them. Rows for a random map, a centred blob and the same methods on random weights
+    show what chance gives. Killed at any moment, the same command goes on where it stopped; other
+    metrics with the same --output use the same maps.
+
+    \b
+    Examples:
+      jaxattr bench methods -n 24
+      jaxattr bench methods -m complete -m attn_lrp --metrics all --untrained none
+      jaxattr bench methods --model vit-base --images photos/ --output out --figure methods.png
+      jaxattr bench methods --model vit-base --images photos/ --masks masks/ \\
+        --metrics mean-iou --metrics gridpg -f md --output out
+    """
+    figure, quiet = given["figure"], given["quiet"]
+    output.check_figure(figure)
+    options.prepare_jax(choice.dtype)
+
+    loaded = options.limited(options.load_model(choice, quiet=quiet), given["max_pixels"])
+    answers.classifier(loaded, "jaxattr bench methods")
+    result = _run(loaded, given)
+    for file, reason in result.skipped[:5]:
+        options.warn(f"skipped {reason if file in reason else f'{file}: {reason}'}")
+    if len(result.skipped) > 5:
+        options.warn(f"skipped {len(result.skipped) - 5} more; --format json lists them all.")
+    facts = {"model": loaded.name, "source": given["images"], "target": given["target"]}
+    facts["seed"] = given["seed"]
+    output.show(methods_text.text(result, given["kind"], facts))
+    for line in methods_text.notes(result.scores):
+        options.note(line, quiet=quiet)
+    if figure:
+        from jaxattr.bench.methods.figure import draw
+        from jaxattr.plot import figures
+
+        drawn = draw(result, f"model {model_name(loaded)}, seed {given['seed']}")
+        output.write(figure, figures.encode(drawn, figure.suffix[1:].lower()))
+        options.note(f"Figure: {figure}", quiet=quiet)
+
+
+def _run(model: Model, given: dict[str, Any]) -> Result:
+    from jaxattr import metrics
+    from jaxattr.bench.methods import run as benchmark
+    from jaxattr.cli.audit.command import progress_bar
+
+    folder, quiet, masks = given["folder"], given["quiet"], given["masks"]
+    root = Path(given["images"])
+    if scenes.is_drawn(given["images"]):
+        seed = given["seed"]
+        root = scenes.drawn(folder / "scenes", SCENES_PER_CLASS, seed=seed, masks=True)
+        masks = masks or root.parent / "masks"
+    if masks and not masks.is_dir():
+        raise click.BadParameter(f"no such folder: {masks}.", param_hint="--masks")
+    classifier = answers.classifier(model, "jaxattr bench methods")
+    model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
+    dataset = _index(model, root, given)
+    chosen, measured = _named(given, masks is not None)
+    uses_masks = any(metrics.METRICS[name].masks for name in measured)
+    options.idle_unless(uses_masks, "masks", why="take a metric that needs masks")
+    untrained = chosen if not given["untrained"] else given["untrained"]
+    options.note(
+        f"Images: {len(dataset.files)} of {root}\nMethods: {', '.join(chosen)}\n"
+        f"Metrics: {', '.join(measured)}",
+        quiet=quiet,
+    )
+    total = len(dataset.files) * (1 + len(measured))
+    with progress_bar(total, 0, quiet=quiet, doing="Scoring", unit="scored images") as advance:
+        return benchmark.run(
+            model,
+            dataset,
+            folder,
+            methods=chosen,
+            untrained=[name for name in untrained if name != "none"],
+            measured=measured,
+            masks=masks,
+            target=given["target"],
+            seed=given["seed"],
+            workers=given["workers"],
+            progress=advance,
+        )
+
+
+def _named(given: dict[str, Any], masks: bool) -> tuple[list[str], list[str]]:
+    """Methods and metrics with the groups' names replaced, each once."""
+    from jaxattr import metrics
+    from jaxattr.methods import CHEAP
+    from jaxattr.methods import METHODS as EVERY
+
+    def possible(names: Any) -> list[str]:
+        return [name for name in names if masks or not metrics.METRICS[name].masks]
+
+    methods = {"cheap": CHEAP, "all": EVERY}
+    chosen = [one for name in given["methods"] for one in methods.get(name, (name,))]
+    groups = {"cheap": possible(metrics.CHEAP), "all": possible(metrics.METRICS)}
+    asked = {one for name in given["measured"] for one in groups.get(name, [name])}
+    return list(dict.fromkeys(chosen)), [name for name in metrics.METRICS if name in asked]
+
+
+def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:
+    from jaxattr.data.dataset import index
+
+    labels: Any = model.labels or [str(i) for i in range(model.config.classes)]
+    asked = {name: given[name] for name in ("labels_file", "exclude", "limit", "seed")}
+    dataset = index(root, labels, **asked)
+    options.say_folder(dataset)
+    return dataset

@@ -1,0 +1,1 @@
+"""Images that are there twice: hashes, alignment, groups of duplicates."""

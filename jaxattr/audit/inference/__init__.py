@@ -1,0 +1,1 @@
+"""What the ledger says of classes, pairs and places: posteriors, extents, excesses."""

@@ -1,0 +1,1 @@
+"""The audit against what was planted, beside other ways to rank labels."""

@@ -1,0 +1,1 @@
+"""Maps of drawn scenes and boxed photos against where the objects are."""

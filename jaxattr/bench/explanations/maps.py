@@ -1,0 +1,155 @@
+"""The maps that the benchmark scores: all methods in one compiled function, and its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+from jaxtyping import Float, Int32
+
+from jaxattr import losses, scenes
+from jaxattr.audit.evidence.compute import strongest_rival
+from jaxattr.bench.explanations.trials import Trials
+from jaxattr.data import images
+from jaxattr.data.labels import LabelTable
+from jaxattr.errors import JaxattrError, LabelError
+from jaxattr.gradients import over_images
+from jaxattr.methods import METHODS
+from jaxattr.vit import Image, Model, predict
+
+LOSSES = "logit", "difference", "log-odds"
+CHUNK = 16
+
+
+class Explained(NamedTuple):
+    """Maps of all trials, `[trial, loss, row, column]` by method, and the model's logits."""
+
+    maps: Mapping[str, Float[np.ndarray, "trial loss row column"]]
+    logits: Float[np.ndarray, "trial class"]
+    """In the order of `scenes.CLASSES`."""
+
+
+def check(model: Model) -> tuple[int, Int32[np.ndarray, " class"]]:
+    """The side of the model's input, and its outputs for `scenes.CLASSES`.
+
+    Raises:
+        LabelError: the model lacks one of the classes.
+        JaxattrError: its input is not square.
+    """
+    height, width = model.config.image_size
+    if height != width:
+        raise JaxattrError(
+            f"{model.name}: takes images of {height} x {width}, scenes are square; choose a square "
+            "image size."
+        )
+    table = LabelTable(model.labels, model.config.classes)
+    try:
+        outputs = [table.resolve(name) for name in scenes.CLASSES]
+    except LabelError as error:
+        raise LabelError(
+            f"{model.name}: does not know the classes of the scenes ({error}); name a model that "
+            "was trained on them, such as scenes."
+        ) from None
+    return height, np.array(outputs, np.int32)
+
+
+def explain(model: Model, trials: Trials, methods: tuple[str, ...]) -> Explained:
+    """Explain every trial with every method for both losses, in chunks of one compiled shape."""
+    _, outputs = check(model)
+    arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
+    label = outputs[trials.label]
+    rival = np.where(trials.rival < 0, -1, outputs[trials.rival]).astype(np.int32)
+    found = explain_images(model, arrays, label, rival, methods)
+    return found._replace(logits=found.logits[:, outputs])
+
+
+def explain_images(
+    model: Model,
+    arrays: Float[np.ndarray, "trial height width channel"],
+    label: Int32[np.ndarray, " trial"],
+    rival: Int32[np.ndarray, " trial"],
+    methods: tuple[str, ...],
+) -> Explained:
+    """The same for normalised images and the model's own classes; a rival below 0: the strongest.
+
+    Logits are those of all the model's classes.
+    """
+    count = len(label)
+    found, logits = {name: [] for name in methods}, []
+    for start in range(0, count, CHUNK):
+        # The last chunk is filled up, so that nothing is compiled twice.
+        chosen = np.minimum(np.arange(start, start + CHUNK), count - 1)
+        given = (arrays[chosen].astype(model.config.dtype), label[chosen], rival[chosen])
+        some_logits, maps = _explain(model, *given, methods)
+        logits.append(np.asarray(some_logits))
+        for name in methods:
+            found[name].append(np.asarray(maps[name]))
+    joined = {name: np.concatenate(chunks)[:count] for name, chunks in found.items()}
+    return Explained(joined, np.concatenate(logits)[:count])
+
+
+def classify(
+    model: Model, arrays: Float[np.ndarray, "image height width channel"]
+) -> Float[np.ndarray, "image class"]:
+    """Logits of normalised images, in chunks of one compiled shape."""
+    found = []
+    for start in range(0, len(arrays), CHUNK):
+        chosen = np.minimum(np.arange(start, start + CHUNK), len(arrays) - 1)
+        found.append(np.asarray(_classify(model, arrays[chosen].astype(model.config.dtype))))
+    return np.concatenate(found)[: len(arrays)]
+
+
+def random_maps(trials: Trials, seed: int) -> Float[np.ndarray, "trial loss row column"]:
+    """Standard normal noise: a map that knows nothing, with a sign."""
+    rng = np.random.default_rng((seed, len(trials.label)))
+    shape = len(trials.label), len(LOSSES), *trials.target.shape[1:]
+    return rng.standard_normal(shape, np.float32)
+
+
+def centred_blob(trials: Trials) -> Float[np.ndarray, "trial loss row column"]:
+    """A Gaussian in the middle, a quarter of the side wide: a photographer's guess, no sign."""
+    rows, columns = trials.target.shape[1:]
+    y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5 for n in (rows, columns))
+    blob = np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * 0.25**2)).astype(np.float32)
+    return np.broadcast_to(blob, (len(trials.label), len(LOSSES), rows, columns))
+
+
+@jax.jit
+def _classify(
+    model: Model, pictures: Float[Array, "image height width channel"]
+) -> Float[Array, "image class"]:
+    return over_images(lambda one: predict(model, one), pictures, chunk_size=CHUNK)
+
+
+@partial(jax.jit, static_argnames="methods")
+def _explain(
+    model: Model,
+    pictures: Float[Array, "trial height width channel"],
+    label: Int32[Array, " trial"],
+    rival: Int32[Array, " trial"],
+    methods: tuple[str, ...],
+) -> tuple[Float[Array, "trial class"], dict[str, Float[Array, "trial loss row column"]]]:
+    """Methods share what XLA finds equal: one forward pass, and one backward pass per loss."""
+
+    def one(image: Image, label: Array, rival: Array):
+        logits = model.forward(image)[0]
+        other = jnp.where(rival < 0, strongest_rival(logits, label), rival)
+
+        def maps(which: Array):
+            loss = Partial(_loss, label, other, which)
+            return {name: METHODS[name].function(model, image, loss) for name in methods}
+
+        return logits, jax.vmap(maps)(jnp.arange(len(LOSSES)))
+
+    return over_images(one, pictures, label, rival)
+
+
+def _loss(label: Array, other: Array, which: Array, logits: Array) -> Array:
+    difference = logits[label] - logits[other]
+    return jnp.stack([logits[label], difference, losses.log_odds(label)(logits)])[which]

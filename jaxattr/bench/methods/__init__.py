@@ -1,0 +1,1 @@
+"""Every metric on every method, on photos of a labelled folder."""

@@ -1,0 +1,153 @@
+"""The maps that `bench methods` scores: methods, compiled once, and rows that know nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int32
+
+from jaxattr import losses
+from jaxattr.bench.perturbation.masked import generator
+from jaxattr.bench.store import SHARD
+from jaxattr.gradients import over_images
+from jaxattr.methods import METHODS
+from jaxattr.vit import Image, Model
+
+RANDOM, BLOB = "random map", "centred blob"
+WIDTH = 0.25
+"""Standard deviation of the blob, as a share of each side."""
+
+Pictures = Float[np.ndarray, "image height width channel"]
+Labels = Int32[np.ndarray, " image"]
+Maps = Float[np.ndarray, "image row column"]
+
+
+class Row(NamedTuple):
+    """One row of the table: a method on the model or on random weights, or a map of neither."""
+
+    name: str
+    method: str
+    """Empty for `RANDOM` and `BLOB`."""
+    model: str
+    """`trained`, `random weights` or `none`."""
+
+
+def rows(methods: Sequence[str], untrained: Sequence[str]) -> tuple[Row, ...]:
+    """The methods, the two maps that ask no model, and methods on random weights."""
+    return (
+        *(Row(name, name, "trained") for name in methods),
+        *(Row(name, "", "none") for name in (RANDOM, BLOB)),
+        *(Row(f"{name}, random weights", name, "random weights") for name in untrained),
+    )
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Makes the maps of all rows, for any images of one shape and any weights of one model."""
+
+    model: Model
+    drawn: Model
+    """The same with random weights, and the same name, so that nothing is compiled twice."""
+    seed: int
+
+    def explain(
+        self,
+        row: Row,
+        images: Pictures,
+        labels: Labels,
+        names: Sequence[str],
+        *,
+        model: Model | None = None,
+        purpose: int = 0,
+    ) -> Maps:
+        """The raw maps of one row for the labels.
+
+        Args:
+            names: of the images; random maps belong to the name and the purpose.
+            model: in place of the row's own.
+            purpose: another one gives other random maps.
+        """
+        grid = self.model.config.grid
+        if row.name == RANDOM:
+            drawn = [
+                generator(self.seed, name, 10 + purpose).standard_normal(grid) for name in names
+            ]
+            return np.array(drawn, np.float32).reshape(len(names), *grid)
+        if row.name == BLOB:
+            return np.broadcast_to(centred_blob(grid), (len(names), *grid))
+        used = model or (self.drawn if row.model == "random weights" else self.model)
+        run, found = self.compile(row.method), [np.zeros((0, *grid), np.float32)]
+        for start in range(0, len(images), SHARD):
+            # Filled up, so that nothing is compiled twice.
+            chosen = np.minimum(np.arange(start, start + SHARD), len(images) - 1)
+            found.append(np.asarray(run(used, *self._given(images[chosen], labels[chosen]))))
+        return np.concatenate(found)[: len(images)].astype(np.float32)
+
+    def timed(
+        self, row: Row, images: Pictures, labels: Labels, names: Sequence[str]
+    ) -> tuple[Maps, float]:
+        """The maps, and the seconds of one of them in a batch of `SHARD`, compiling left out.
+
+        Batches are filled up, and what fills them costs as much; NaN where there is no image.
+        """
+        if row.method:
+            self.compile(row.method)
+        began = time.perf_counter()
+        maps = self.explain(row, images, labels, names)
+        seconds = time.perf_counter() - began
+        return maps, seconds / batched(row, len(images)) if len(images) else np.nan
+
+    def compile(self, method: str) -> Any:
+        """The compiled function of `SHARD` images, any weights and labels."""
+        leaves, structure = jax.tree.flatten(self.model)
+        shapes = tuple((one.shape, str(one.dtype)) for one in leaves)
+        return _compile(METHODS[method].function, SHARD, structure, shapes)
+
+    def _given(self, images: Pictures, labels: Labels) -> tuple[Array, Array]:
+        return jnp.asarray(images.astype(self.model.config.dtype)), jnp.asarray(labels)
+
+
+def batched(row: Row, images: int) -> int:
+    """How many maps are computed for so many images: whole batches of `SHARD`."""
+    return -(-images // SHARD) * SHARD if row.method else images
+
+
+def centred_blob(grid: tuple[int, int]) -> Float[np.ndarray, "row column"]:
+    """A Gaussian in the middle: a photographer's guess."""
+    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
+    return np.exp(-(y[:, None] ** 2 + x**2) / (2 * WIDTH**2)).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _compile(
+    method: Callable[..., Any],
+    batch: int,
+    structure: Any,
+    leaves: tuple[tuple[tuple[int, ...], str], ...],
+) -> Any:
+    """Ahead of time, so that times are without it, and once in a process for one architecture."""
+    model = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in leaves])
+    c = model.config
+    images = jax.ShapeDtypeStruct((batch, *c.image_size, c.channels), c.dtype)
+    labels = jax.ShapeDtypeStruct((batch,), "int32")
+    return jax.jit(partial(_explain, method)).lower(model, images, labels).compile()
+
+
+def _explain(
+    method: Callable[..., Any],
+    model: Model,
+    images: Float[Array, "image height width channel"],
+    labels: Int32[Array, " image"],
+) -> Float[Array, "image row column"]:
+    def one(image: Image, label: Array) -> Array:
+        return method(model, image, losses.target_logit(label))
+
+    return over_images(one, images, labels)

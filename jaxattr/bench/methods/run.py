@@ -1,0 +1,279 @@
+"""The benchmark of methods: every metric of every method's maps on a labelled folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxattr import metrics
+from jaxattr.audit.evidence.freshness import content_hash
+from jaxattr.audit.evidence.gather import make_receipt
+from jaxattr.bench import timing
+from jaxattr.bench.methods import scoring as scoring
+from jaxattr.bench.methods.maps import Explainer, Row, batched, rows
+from jaxattr.bench.methods.shards import (
+    Run,
+    Target,
+    decode,
+    fellows,
+    kept,
+    mask_path,
+    recognised,
+    shard,
+)
+from jaxattr.bench.methods.table import Score, table
+from jaxattr.bench.perturbation.masked import Unmasked
+from jaxattr.bench.store import FORMAT, SHARD, Receipt, open_store
+from jaxattr.data.dataset import Dataset
+from jaxattr.errors import DatasetError, ImageError, JaxattrError
+from jaxattr.gradients import over_images
+from jaxattr.heads import probabilities
+from jaxattr.methods import CHEAP, METHODS
+from jaxattr.vit import Model, initialize, predict
+
+FELLOWS = 64
+"""Classes whose best recognised image may stand in a mosaic."""
+_SECONDS = "warm-seconds"
+
+
+class Result(NamedTuple):
+    """What a run found."""
+
+    rows: tuple[Row, ...]
+    scores: list[Score]
+    seconds: dict[str, float]
+    """Of one map by row, in a batch of `SHARD`, compiled and warm: the median over batches."""
+    images: int
+    recognised: int
+    """Images whose explained class the model gives at least `CONFIDENT`, as its top class."""
+    skipped: list[tuple[str, str]]
+    """File and reason of each image that could not be read."""
+
+
+def run(
+    model: Model,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    methods: Sequence[str] = CHEAP,
+    untrained: Sequence[str] | None = None,
+    measured: Sequence[str] | None = None,
+    masks: Path | None = None,
+    target: Target = "label",
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """Explain one class of every image by every method and score the maps.
+
+    What `folder` already holds is not computed again; other metrics take the maps that are there.
+
+    Args:
+        untrained: methods that are also run on random weights; by default all of `methods`.
+        measured: names of `metrics.METRICS`; by default `metrics.CHEAP`, without masks those of it
+            that need none.
+        masks: folder with a PNG for each image, named like it; what is not 0 is the object.
+        target: the class explained, asked of in faithfulness and recognised in mosaics: the image's
+            label, or what the model predicts.
+        seed: of the random weights, the random map, all noise, and the intervals.
+        progress: called with a number of images whenever so many are done with one metric; maps
+            count as one.
+
+    Raises:
+        JaxattrError: an unknown method or metric, or one that needs masks where there are none.
+        DatasetError: a label that is to be explained, or a mask, is missing.
+        ImageError: no image can be read.
+        LedgerError: the folder belongs to another run.
+    """
+    every = _checked(methods, methods if untrained is None else untrained)
+    _check_labels(dataset, target)
+    chosen = _metrics(measured, masks)
+    made = initialize(
+        model.config, jax.random.key(seed), labels=model.labels, preprocessing=model.preprocessing
+    )
+    explainer = Explainer(model, replace(made, name=model.name), seed)
+    store = open_store(folder, _receipt(model, dataset, every, seed, target))
+    this = Run(dataset, explainer, store, every, masks, workers, target)
+    names = {name: _stored_name(this, name) for name in chosen}
+    _explain_all(this, progress)
+    errors = [error for number in range(len(store.shards)) for error in kept(store, number)[0]]
+    good = np.array([not error for error in errors])
+    if not good.any():
+        raise ImageError(f"none of the {len(good)} images can be read; the first: {errors[0]}")
+    _score_all(this, names, progress)
+    found = {
+        name: np.concatenate(
+            [store.scores(stored, number)["scores"] for number in range(len(store.shards))]
+        )
+        for name, stored in names.items()
+    }
+    return Result(
+        every,
+        table(every, found, seed=seed),
+        _seconds(this),
+        int(good.sum()),
+        int(recognised(this).sum()),
+        [(file, error) for file, error in zip(dataset.files, errors, strict=True) if error],
+    )
+
+
+def _checked(methods: Sequence[str], untrained: Sequence[str]) -> tuple[Row, ...]:
+    named = dict.fromkeys([*methods, *untrained])
+    if unknown := [name for name in named if name not in METHODS]:
+        raise JaxattrError(
+            f"unknown method {', '.join(unknown)}; choose from {', '.join(METHODS)}."
+        )
+    if not methods:
+        raise JaxattrError("no method to score; name at least one.")
+    return rows(list(dict.fromkeys(methods)), list(dict.fromkeys(untrained)))
+
+
+def _check_labels(dataset: Dataset, target: Target) -> None:
+    if target not in get_args(Target):
+        raise JaxattrError(f"target is {target!r}; choose label or prediction.")
+    missing = int((dataset.targets < 0).sum())
+    if missing and target == "label":
+        raise DatasetError(
+            f"{missing} of {len(dataset.files)} images have no label, which is what is explained; "
+            "label them, or explain the prediction."
+        )
+
+
+def _metrics(measured: Sequence[str] | None, masks: Path | None) -> list[str]:
+    if measured is None:
+        return [name for name in metrics.CHEAP if masks or not metrics.METRICS[name].masks]
+    if unknown := [name for name in measured if name not in metrics.METRICS]:
+        known = ", ".join(metrics.METRICS)
+        raise JaxattrError(f"unknown metric {', '.join(unknown)}; choose from {known}.")
+    if not masks and (blind := [name for name in measured if metrics.METRICS[name].masks]):
+        raise JaxattrError(f"{', '.join(blind)}: compares maps with masks; give --masks FOLDER.")
+    return [name for name in metrics.METRICS if name in measured]
+
+
+def _receipt(
+    model: Model, dataset: Dataset, every: Sequence[Row], seed: int, target: Target
+) -> Receipt:
+    made = make_receipt(model, dataset, total=len(dataset.files))
+    return Receipt(
+        format=FORMAT,
+        version=made.version,
+        model=made.model,
+        parameters=made.parameters,
+        preprocessing=made.preprocessing,
+        images=made.images,
+        index=content_hash(dataset),
+        count=made.count,
+        methods=[row.name for row in every],
+        seed=seed,
+        guide=None,
+        target=None if target == "label" else target,
+    )
+
+
+def _explain_all(this: Run, progress: Callable[[int], None]) -> None:
+    """Write the maps of every shard that lacks them, what the model says, and the times."""
+    store = this.store
+    missing = [i for i in range(len(store.shards)) if store.maps(i) is None]
+    progress(sum(map(len, store.shards)) - sum(len(store.shards[i]) for i in missing))
+    stream = decode(this, [index for number in missing for index in store.shards[number]])
+    warm: set[str] = set()
+    for number in missing:
+        members = store.shards[number]
+        decoded = list(islice(stream, len(members)))
+        errors = [str(one) if isinstance(one, ImageError) else "" for one in decoded]
+        good = [one for one in decoded if not isinstance(one, ImageError)]
+        readable = [i for i, e in zip(members, errors, strict=True) if not e]
+        names = [this.dataset.files[i] for i in readable]
+        c = this.explainer.model.config
+        pictures = np.stack(good) if good else np.zeros((0, *c.image_size, c.channels), np.float32)
+        answers = _probabilities(this.explainer.model, pictures)
+        top = answers.argmax(axis=1).astype(np.int32)
+        labels = this.explained(readable, top)
+        maps, seconds = {}, []
+        for row in this.rows:
+            found, second = this.explainer.timed(row, pictures, labels, names)
+            maps[row.name] = found[:, None]
+            compiled = row.method or row.name
+            short = second * batched(row, len(readable)) <= timing.LONG
+            seconds.append(np.nan if short and compiled not in warm else second)
+            warm.add(compiled)
+        chance = answers[np.arange(len(labels)), labels][:, None]
+        store.write_scores(_SECONDS, number, seconds=np.array(seconds))
+        store.write_maps(number, errors, Unmasked(top, chance, maps))
+        progress(len(members))
+
+
+def _score_all(this: Run, names: dict[str, str], progress: Callable[[int], None]) -> None:
+    """Write every shard of every metric that the store lacks."""
+    store = this.store
+    lacking = {
+        number: [name for name, stored in names.items() if not store.has_scores(stored, number)]
+        for number in range(len(store.shards))
+    }
+    progress(sum((len(names) - len(lacking[i])) * len(m) for i, m in enumerate(store.shards)))
+    missing = [number for number, asked in lacking.items() if asked]
+    mosaics = any(scoring.MOSAICS.keys() & set(asked) for asked in lacking.values())
+    others = fellows(this, FELLOWS if mosaics else 0)
+    stream = decode(this, [index for number in missing for index in store.shards[number]])
+    for number in missing:
+        members = store.shards[number]
+        part = shard(this, number, list(islice(stream, len(members))))
+        for name in lacking[number]:
+            scores = scoring.score(name, this.explainer, this.rows, part, others)
+            store.write_scores(names[name], number, scores=scores)
+            progress(len(members))
+
+
+def _stored_name(this: Run, name: str) -> str:
+    """Under which a metric is kept: its id, and with masks what these are."""
+    metric = metrics.METRICS[name]
+    if not metric.masks:
+        return metric.id
+    digest = hashlib.sha256()
+    for file in this.dataset.files:
+        digest.update(mask_path(this, file).read_bytes())
+    return f"{metric.id}@{digest.hexdigest()[:12]}"
+
+
+def _seconds(this: Run) -> dict[str, float]:
+    """Medians over the warm batches; what has none is measured on the first batch again."""
+    store, numbers = this.store, range(len(this.store.shards))
+    found = np.full((len(numbers), len(this.rows)), np.nan)
+    for number in numbers:
+        if store.has_scores(_SECONDS, number):
+            found[number] = store.scores(_SECONDS, number)["seconds"]
+    cold = np.isnan(found).all(axis=0)
+    if cold.any():
+        first = next(i for i in numbers if not all(kept(store, i)[0]))
+        part = shard(this, first, list(decode(this, store.shards[first])))
+        for k in np.flatnonzero(cold).tolist():
+            row = this.rows[k]
+            if row.method:
+                this.explainer.compile(row.method)
+            given = row, part.images, part.labels, part.names
+            again = timing.timed([partial(this.explainer.explain, *given)])
+            found[first, k] = again.seconds / batched(row, len(part.images))
+        store.write_scores(_SECONDS, first, seconds=found[first])
+    return {row.name: float(np.nanmedian(found[:, k])) for k, row in enumerate(this.rows)}
+
+
+def _probabilities(model: Model, pictures: np.ndarray) -> np.ndarray:
+    """Filled up to a shard, so that it is compiled once."""
+    if not len(pictures):
+        return np.zeros((0, model.config.classes), np.float32)
+    chosen = np.minimum(np.arange(SHARD), len(pictures) - 1)
+    return np.asarray(_classify(model, jnp.asarray(pictures[chosen])))[: len(pictures)]
+
+
+@jax.jit
+def _classify(model: Model, pictures: jax.Array) -> jax.Array:
+    return over_images(lambda one: probabilities(model.config, predict(model, one)), pictures)

@@ -1,0 +1,1 @@
+"""The paper's experiments as functions: guidance, details, attention transfer, pixel rewriting."""
