@@ -175,7 +175,7 @@ def check(found: Unwrapped, slots: Mapping[str, Slot]) -> None:
 
 def _listed(names: list[str], what: str) -> str:
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {what}: {', '.join(map(printable, names[:_SHOWN]))}{more}"
+    return f"{len(names)} {what}: {', '.join(map(short_name, names[:_SHOWN]))}{more}"
 
 
 def _part(tensor: np.ndarray, slot: Slot, lead: tuple[int, ...]) -> np.ndarray:

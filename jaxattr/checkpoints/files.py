@@ -146,7 +146,7 @@ def shards(index: Path) -> list[str]:
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{index}: has no weight_map; download the checkpoint again.")
     names = sorted({str(name) for name in weights.values()})
-    outside = [name for name in names if Path(name).name != name or not name.isshort_name()]
+    outside = [name for name in names if Path(name).name != name or not name.isprintable()]
     if outside:
         raise CheckpointError(
             f"{index}: lists {quoted(outside[0])}, which is no name of a file in its own folder; "

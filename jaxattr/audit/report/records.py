@@ -13,7 +13,7 @@ import numpy as np
 from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.inference.extent import extent
 from jaxattr.audit.ledger import MAPS, Ledger, pack, pack_classes
-from jaxattr.audit.report import limits as audit_limits
+from jaxattr.audit.report.limits import limits as limits_of
 from jaxattr.audit.report.limits_text import sentences
 from jaxattr.audit.report.summary import ClassSummary, PairSummary, Summary
 from jaxattr.data.labels import LabelTable
@@ -69,7 +69,7 @@ def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
 
 def limits(ledger: Ledger) -> dict[str, Any]:
     """What the audit cannot see: sentences, and power by class size."""
-    of = audit_limits.limits(ledger)
+    of = limits_of(ledger)
     return {
         "sentences": sentences(of, ledger),
         "tests": of.tests,
