@@ -1,9 +1,13 @@
+from . import bench as bench
 from . import gradients as gradients
 from . import heads as heads
 from . import losses as losses
 from . import methods as methods
+from . import metrics as metrics
+from . import plot as plot
 from . import scenes as scenes
 from .checkpoints import load as load
+from .checkpoints import save as save
 from .data import images as images
 from .data import labels as labels
 from .errors import CheckpointError as CheckpointError
@@ -35,3 +39,5 @@ from .vit import ViTConfig as ViTConfig
 from .vit import forward as forward
 from .vit import initialize as initialize
 from .vit import predict as predict
+
+__version__: str

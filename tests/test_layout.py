@@ -15,6 +15,7 @@ import jaxattr
 PACKAGE = Path(jaxattr.__file__).parent
 # A room, which is a folder or a module beside them, may import rooms of lower numbers.
 LEVELS = {
+    "_front": 0,
     "errors": 0,
     "plot": 1.5,
     "resampling": 1,
@@ -146,27 +147,30 @@ def test_no_public_name_is_also_a_modules() -> None:
 def test_names_do_not_depend_on_the_order_of_imports() -> None:
     """Every public name, in both orders, after all other modules, and before them."""
     code = (
-        "import importlib, pkgutil, sys, jaxattr\n"
-        "rooms = {'': list(jaxattr.__all__), '.methods': None, '.metrics': None}\n"
+        "import importlib, inspect, pkgutil, sys, jaxattr\n"
+        "rooms = {'': list(jaxattr.__all__), '.methods': None, '.metrics': None, '.bench': None}\n"
         "def seen(order):\n"
         "    found = {}\n"
         "    for room in list(rooms)[::order]:\n"
         "        package = importlib.import_module('jaxattr' + room)\n"
         "        names = rooms[room] or [n for n in dir(package) if n[0] != '_']\n"
         "        for name in names[::order]:\n"
-        "            found[room, name] = type(getattr(package, name)).__name__\n"
+        "            one = getattr(package, name)\n"
+        "            called = room == '.bench' and list(inspect.signature(one).parameters)\n"
+        "            found[room, name] = type(one).__name__, called\n"
         "    return found\n"
         "modules = [one.name for one in pkgutil.iter_modules(jaxattr.__path__)]\n"
         "first = seen(1)\n"
-        "for before in ([], modules, modules[::-1], ['audit.findings'], ['cli.explain.command']):\n"
+        "for before in ([], modules, modules[::-1], ['audit.findings'], ['cli.explain.command'],\n"
+        "        ['bench.methods.run', 'bench.audit.moving']):\n"
         "    for name in [n for n in sys.modules if n.split('.')[0] == 'jaxattr']:\n"
         "        del sys.modules[name]\n"
         "    for name in before: importlib.import_module('jaxattr.' + name)\n"
         "    again = seen(-1)\n"
         "    changed = {k: (v, again[k]) for k, v in first.items() if again[k] != v}\n"
         "    assert not changed, (before, changed)\n"
-        "assert first['', 'rollout'] == first['.methods', 'rollout'] == 'function', first\n"
-        "assert first['', 'rewrite'] == first['', 'transfer'] == 'module', first\n"
+        "assert first['', 'rollout'][0] == first['.methods', 'rollout'][0] == 'function', first\n"
+        "assert first['', 'rewrite'][0] == first['', 'transfer'][0] == 'module', first\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -28,9 +28,21 @@ _Config = TypeVar("_Config", ViTConfig, Preprocessing)
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model to one `.safetensors` file."""
+    """Write a model with its config, labels and preprocessing, for `load` to read.
+
+        jaxattr.save(model, "my-model")
+        model = jaxattr.load("my-model")
+
+    Args:
+        path: a file that ends in `.safetensors`, or a folder, made where it is missing, in which
+            the file is `model.safetensors`.
+    """
     from safetensors.numpy import save_file
 
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path.mkdir(parents=True, exist_ok=True)
+        path /= "model.safetensors"
     metadata = {
         "config": json.dumps(asdict(model.config)),
         "labels": json.dumps(model.labels, ensure_ascii=False),

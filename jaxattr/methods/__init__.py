@@ -6,6 +6,7 @@ where the mathematics has a sign, never scaled for display.
 
 from __future__ import annotations
 
+from jaxattr.methods import views as views
 from jaxattr.methods.absolute import absolute as absolute
 from jaxattr.methods.attention_flow import attention_flow as attention_flow
 from jaxattr.methods.attn_lrp import attn_lrp as attn_lrp

@@ -33,6 +33,14 @@ class Model:
     notes: tuple[str, ...] = ()
     """What was assumed or changed in reading the checkpoint, a sentence each, for people to see."""
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"Model({self.name!r}, layers={c.layers}, hidden={c.hidden_size}, heads={c.heads}, "
+            f"patch={c.patch_size[0]}x{c.patch_size[1]}, "
+            f"image={c.image_size[0]}x{c.image_size[1]}, classes={c.classes})"
+        )
+
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The parameters, and what is static."""
         static = self.config, self.preprocessing, _Said(self.labels, self.name, self.notes)

@@ -75,7 +75,7 @@ def test_a_folder_named_scenes_is_meant_where_it_is_named(folder, tmp_path, monk
         asked.append(scenes.is_drawn(images))
         raise DatasetError("enough")
 
-    monkeypatch.setattr("jaxattr.cli.audit.is_drawn", stop)
+    monkeypatch.setattr("jaxattr.cli.audit.command.is_drawn", stop)
     for words in (["audit"], ["audit", "--images", "scenes"]):
         CliRunner().invoke(main, words)
     assert asked == [True, not folder]

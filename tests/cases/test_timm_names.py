@@ -12,7 +12,7 @@ from cases.checkpoints import WIDTH, refusal, timm_tensors, write
 import jaxattr
 from jaxattr.checkpoints import timm_table
 
-VECTORS = json.loads((Path(__file__).parents[1] / "models" / "timm_vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "checkpoints" / "timm_vectors.json").read_text())
 MODELS = {
     name: dict(zip(VECTORS["fields"], row, strict=True)) for name, row in VECTORS["models"].items()
 }
