@@ -1,4 +1,4 @@
-"""Variants of the conservative correction, chosen by the rule of `docs/conservative.md`.
+"""Variants of the conservative correction, chosen by the rule of `docs/notebook/conservative.md`.
 
     python benchmarks/conservative_variants.py scenes --output results/conservative-scenes.json
     python benchmarks/conservative_variants.py photos PHOTOS MODEL FOLDER \\

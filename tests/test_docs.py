@@ -29,11 +29,11 @@ def test_the_readmes_code_runs() -> None:
 
 
 def test_the_methods_page_is_the_table() -> None:
-    page = runpy.run_path(str(ROOT / "docs" / "methods.py"))["page"]
-    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page()
+    page = runpy.run_path(str(ROOT / "docs" / "reference" / "methods.py"))["page"]
+    assert (ROOT / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page()
 
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/*.md"))]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,7 +1,7 @@
 """Fig. 11: pixels rewritten until tusker is bull mastiff, by `jaxattr rewrite --budget-search`.
 
 Claim: the top class changes with high confidence, and a person sees next to no change. Distances,
-other photos and scenes: `docs/rewrite.md`.
+other photos and scenes: `docs/notebook/rewrite.md`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fig. 12: the perturbation tests beside a guide, by `jaxattr bench perturbation`.
 
 Claim: complete and positive correction (GAE) are alike in the positive test, and the complete one
-is clearly better in the negative test. All numbers: `docs/perturbation.md`.
+is clearly better in the negative test. All numbers: `docs/notebook/perturbation.md`.
 """
 
 from __future__ import annotations

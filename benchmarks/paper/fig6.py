@@ -2,7 +2,7 @@
 
 Claim: the target's evidence moves onto the other animal, while the other animal's own evidence
 stays positive; and the maps at the start, of the frozen derivative, are almost those of Fig. 5.
-Larger samples, both directions and scenes with truth: `docs/transfer.md`.
+Larger samples, both directions and scenes with truth: `docs/notebook/transfer.md`.
 """
 
 from __future__ import annotations

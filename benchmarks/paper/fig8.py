@@ -1,7 +1,8 @@
 """Fig. 8: the same photos beside a guide of another class, the zebra.
 
 Claim: with a guide the complete correction interprets the whole object. How much the map depends
-on the guide, and scenes with truth: `docs/guidance.md`. Beside it the conservative correction.
+on the guide, and scenes with truth: `docs/notebook/guidance.md`. Beside it the
+conservative correction.
 """
 
 from __future__ import annotations

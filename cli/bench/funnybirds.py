@@ -60,7 +60,8 @@ def funnybirds(
 
     Percent, higher is better; in brackets 95 % bootstrap intervals over scenes. A part is
     important if it has more than a share of the map's sum; each method is given the share that
-    suits it (last column), as the authors do. Definitions and what is adapted: docs/metrics.md.
+    suits it (last column), as the authors do. Definitions and what is adapted:
+    docs/reference/metrics.md.
 
     \b
     Examples:

@@ -96,7 +96,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
 
     The label of every image is explained, or the model's prediction. Metrics and what they cost
     for one map (F: forward passes, M: maps of the method, L: layers; definitions in
-    docs/metrics.md):
+    docs/reference/metrics.md):
 
     \b
       faithfulness   positive 9F, negative 9F, deletion 13F, insertion 13F,

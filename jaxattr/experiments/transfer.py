@@ -74,7 +74,7 @@ def transfer(
         explain: losses to draw maps of, one pytree with a leading axis, as
             `losses.target_logit(jnp.array([340, 386]))`; `None` draws that of `loss`.
         ascend: climb the loss, which is what moves the evidence as in Fig. 6 (measured in
-            `docs/transfer.md`), or descend it; may be a traced boolean.
+            `docs/notebook/transfer.md`), or descend it; may be a traced boolean.
         optimizer: any of optax.
         parameters: `raw` maps, which may leave the simplex; or the `scores` before the softmax,
             whose rows stay distributions.

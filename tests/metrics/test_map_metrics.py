@@ -215,6 +215,6 @@ def test_the_table_is_whole():
 
 
 def test_the_page_holds_the_table():
-    page = runpy.run_path(str(ROOT / "docs" / "metrics.py"))["page"]
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page = runpy.run_path(str(ROOT / "docs" / "reference" / "metrics.py"))["page"]
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     assert page(text) == text

@@ -227,9 +227,9 @@ def test_what_cannot_be_finished_is_removed(tmp_path, new, error):
 
 
 def test_the_pages_code_runs(tmp_path, monkeypatch):
-    """`docs/scenes.md`, from top to bottom."""
+    """`docs/guide/scenes.md`, from top to bottom."""
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "scenes.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guide" / "scenes.md").read_text(encoding="utf-8")
     names: dict = {}
     for code in re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE):
         exec(compile(code, "scenes.md", "exec"), names)

@@ -19,7 +19,7 @@ def views(image: Image) -> Float[Array, "view height width channel"]:
 
     The middle leaves out `MARGIN` of every side and is enlarged by linear interpolation. Their
     logits and features, averaged with those of the image as it is, tell wrong labels better than
-    those of one view alone (`docs/audit.md`, Views).
+    those of one view alone (`docs/notebook/audit.md`, Views).
     """
     height, width = image.shape[:2]
     down, across = round(MARGIN * height), round(MARGIN * width)

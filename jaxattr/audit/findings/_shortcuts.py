@@ -14,7 +14,7 @@ from jaxattr.audit.statistics.paired import Paired, compare, share_interval
 
 FLOORS = {"pasting": 3.5, "background": 2.5}
 """Nats by which log p must rise more than after the better control to be reported: p times 33, 12.
-Natural places reach 3.1 (`docs/audit.md`)."""
+Natural places reach 3.1 (`docs/notebook/audit.md`)."""
 SHARED_FLOOR = float(np.log(2))
 """The same for pixels that a class's images share: p times 2. Objects seldom share any."""
 

@@ -66,9 +66,9 @@ def learned_contamination(ledger: Ledger) -> list[Finding]:
     Certified (`learned`) are those that the training folder holds (`ledger.training`) and that the
     model's excess here confirms: severity `high`. Others are ranked by `excess` per image of b, at
     most five, from an excess of 2 % and three standard errors on, which posterior-drawn twins and
-    clean models reach as `docs/audit.md` says: `medium`. The model's own probabilities are used: a
-    temperature would sharpen away what is looked for. No map took part: none ranked such pairs
-    better.
+    clean models reach as `docs/notebook/audit.md` says: `medium`. The model's own
+    probabilities are used: a temperature would sharpen away what is looked for. No map took part:
+    none ranked such pairs better.
     """
     of, found = posterior(ledger), excess(ledger)
     certified = [(one.label, one.source) for one in learned(ledger) if one.certified]

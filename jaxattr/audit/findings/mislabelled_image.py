@@ -68,7 +68,8 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     Severity is `high` only inside an accepted contaminated pair and more likely from its source
     than not. Outside pairs an image is ranked, not certified: `medium` where the odds are 95 : 5
     or more, else `low`, and no q-value. Whether the evidence is localised is said and does not
-    count: it passes for right labels as often, and would hide known errors (`docs/audit.md`).
+    count: it passes for right labels as often, and would hide known errors
+    (`docs/notebook/audit.md`).
     """
     of = posterior(ledger)
     ranked = suspects(ledger)

@@ -52,7 +52,7 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     object of the same two classes passes the same test: parts of one class can be taken for
     another that looks like it. Where the folder holds fewer than `COMPARED` right images of the
     two classes, that cannot be told, and the finding says "perhaps". How often one object passes
-    was measured (`docs/audit.md`).
+    was measured (`docs/notebook/audit.md`).
     Severity is always `low`: the label is right, as far as it goes. The score is the smaller of the
     two probabilities; nothing without answers of the probe `crops`.
     """

@@ -61,7 +61,7 @@ def fit_table(
     for much noise: from elsewhere the temperature may not move, for scores that are far too sure
     say nothing about it. The best optimum is taken. Nothing is fitted to fewer than two classes or
     to no images. Without `noise` ε stays at its floor of 1 %: what that does to the alarms is
-    measured in `docs/audit.md`.
+    measured in `docs/notebook/audit.md`.
     """
     if classes < 2 or len(table) == 0:
         return Calibration(1.0, NOISE_FLOOR, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Write `docs/cli.md` from the commands' own `--help`: `python docs/cli.py`; a test compares."""
+"""Write `cli.md` beside this file from the commands' own `--help`; a test compares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 from jaxattr.cli.main import main
 
 HEAD = (
-    "# The command\n\nWritten by `python docs/cli.py` from `--help`; edit the commands instead.\n"
+    "# The command\n\nWritten by `python docs/reference/cli.py` from `--help`; edit the commands "
+    "instead.\n"
 )
 
 

@@ -1,4 +1,4 @@
-"""The tables of `docs/conservative.md`, from `benchmarks/results/conservative-*.json`."""
+"""The tables of `conservative.md`, from `benchmarks/results/conservative-*.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).with_suffix(".md")
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SIGNS = {
     "two objects; log-odds; sign_accuracy": "two objects: both signs",
     "one object; log-odds; sign_accuracy": "one object: sign",

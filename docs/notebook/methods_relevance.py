@@ -1,4 +1,6 @@
-"""The figures of "Relevance" in `docs/methods.md`: `python docs/methods_relevance.py`.
+"""The figures of "Relevance" in `docs/reference/methods.md`.
+
+Run by `python docs/notebook/methods_relevance.py`.
 
 Which published rule of `lrp` multiplies relevance, and which makes it unsteady: rules are exchanged
 one at a time, on drawn scenes and the embedded model.

@@ -1,9 +1,9 @@
-"""The tables of `docs/transfer.md` and `docs/rewrite.md`, measured again.
+"""The tables of `transfer.md` and `rewrite.md`, measured again.
 
-`python docs/transfer_rewrite.py` measures the embedded model on held-out scenes, whose truth is
-known, and writes the tables between the marks of both pages. With `--model FOLDER --photos FOLDER`
-it measures that model on photos instead: elephants with zebras, a cat with a dog, and the rewriting
-of single photos; FOLDER holds `demo/` and `imagenet-photos/`.
+`python docs/notebook/transfer_rewrite.py` measures the embedded model on held-out scenes, whose
+truth is known, and writes the tables between the marks of both pages. With `--model FOLDER --photos
+FOLDER` it measures that model on photos instead: elephants with zebras, a cat with a dog, and the
+rewriting of single photos; FOLDER holds `demo/` and `imagenet-photos/`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The tables of `docs/bench-explanations.md`, its picture, and the checks behind its reasons.
+"""The tables of `bench-explanations.md`, its picture, and the checks behind its reasons.
 
-`python docs/bench_explanations.py` writes the tables and the picture, and prints the checks:
-whether the model itself knows both objects, and what right signs depend on.
+`python docs/notebook/bench_explanations.py` writes the tables and the picture, and prints the
+checks: whether the model itself knows both objects, and what right signs depend on.
 """
 
 from __future__ import annotations

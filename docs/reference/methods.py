@@ -1,13 +1,21 @@
-# Methods
+"""Write `methods.md` beside this file from `METHODS`; a test holds them equal."""
 
-Written by `python docs/methods.py` from `METHODS`; edit the methods instead.
+from __future__ import annotations
 
-![Maps of all methods on drawn scenes](methods-gallery.png)
+from pathlib import Path
+
+from jaxattr.methods import METHODS
+
+HEAD = """# Methods
+
+Written by `python docs/reference/methods.py` from `METHODS`; edit the methods instead.
+
+![Maps of all methods on drawn scenes](../notebook/methods-gallery.png)
 
 All methods with their defaults and the embedded model, of the log-odds of one class, as the
 commands ask; the last two rows are the same scene, asked for each of its classes. Each map has its
 own scale (`heatmap.span`): compare places, not strengths. Written by `python
-docs/methods_gallery.py`.
+docs/notebook/methods_gallery.py`.
 
 Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,
 from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,
@@ -17,43 +25,9 @@ of a single block, S the solution of a problem of network flow for each token.
 
 | method | signed | depends on the target | derivative with respect to | cost | source | equals |
 |---|---|---|---|---|---|---|
-| `conservative` | yes | yes | attention | 1F + 1B | ours, after Cui et al. | nothing: ours; by hand in float64 |
-| `token_relevance` | yes | yes | hidden | 1F + 1B | ours | nothing: ours; by hand in float64 |
-| `raw_attention` | no | no | nothing | 1F | Vaswani et al. 2017 | Transformer-Explainability |
-| `rollout` | no | no | nothing | 1F | Cui, Fan, Chen 2026, Eq. 1-3 | attention_flow, Transformer-Explainability, vit-explain (strict) |
-| `attention_flow` | no | no | nothing | 1F + 1S | Abnar and Zuidema 2020 | attention_flow; a linear programme |
-| `positive` | no | yes | attention | 1F + 1B | Cui, Fan, Chen 2026, Eq. 4 (GAE) | Transformer-MM-Explainability; transformerinterp |
-| `complete` | yes | yes | attention | 1F + 1B | Cui, Fan, Chen 2026, Eq. 5 | the paper's equations in float64 |
-| `absolute` | no | yes | attention | 1F + 1B | Cui, Fan, Chen 2026, Eq. 6 | the paper's equations in float64 |
-| `gradient_rollout` | no | yes | attention | 1F + 1B | Gildenblat 2020 | vit-explain (strict) |
-| `grad_cam` | yes | yes | tokens | 1F + 1B | Selvaraju et al. 2017 | pytorch-grad-cam; Transformer-Explainability |
-| `layer_cam` | yes | yes | tokens | 1F + 1B | Jiang et al. 2021 | pytorch-grad-cam |
-| `hires_cam` | yes | yes | tokens | 1F + 1B | Draelos and Carin 2020 | pytorch-grad-cam |
-| `xgrad_cam` | yes | yes | tokens | 1F + 1B | Fu et al. 2020 | pytorch-grad-cam |
-| `finer_cam` | yes | yes | tokens | 1F + 1B | Zhang et al. 2025 | nothing; its loss: the published formula |
-| `legrad` | no | yes | attention | 1F + 1B | Bousselham et al. 2024 | LeGrad |
-| `grad_eclip` | yes | yes | context | 1F + 1b | Zhao et al. 2024 | Grad-Eclip (single head) |
-| `bi_cam` | yes | yes | context | 1F + 1B | Su and Luo 2026 | nothing: own reading |
-| `tam` | no | yes | attention | 21F + 20b | Yuan et al. 2021 | Transition_Attention_Maps |
-| `bi_head` | no | yes | attention | 21F + 1B + 20b | Chen et al. 2023 | transformerinterp |
-| `bi_token` | no | yes | attention | 21F + 20b | Chen et al. 2023 | transformerinterp |
-| `dix` | no | yes | attention | 23F + 22B | Barkan et al. 2023 | dix (strict) |
-| `t_attr` | no | yes | attention | 1F + 2B | Chefer et al. 2021 | Transformer-Explainability; Transition_Attention_Maps |
-| `lrp` | yes | yes | pixels | 1F + 1B | Chefer et al. 2021 | Transformer-Explainability |
-| `attn_lrp` | yes | yes | pixels | 1F + 1B | Achtibat et al. 2024 | LRP-eXplains-Transformers |
-| `res_lrp` | yes | yes | pixels | 1F + 1B | Berend et al. 2026 | nothing; its rules by hand in float64 |
-| `cp_lrp` | yes | yes | pixels | 1F + 1B | Ali et al. 2022 | LRP-eXplains-Transformers; zennit |
-| `fullgrad_plus` | yes | yes | hidden | 1F + 1B | Mehri et al. 2025 | nothing: own reading; by hand in float64 |
-| `saliency` | no | yes | pixels | 1F + 1B | Simonyan et al. 2013 | captum |
-| `input_x_gradient` | yes | yes | pixels | 1F + 1B | Shrikumar et al. 2016 | captum |
-| `integrated_gradients` | yes | yes | pixels | 50F + 50B | Sundararajan et al. 2017 | captum |
-| `smooth_grad` | no | yes | pixels | 5F + 5B | Smilkov et al. 2017 | captum |
-| `ca_lig` | yes | yes | hidden, attention | 121F + 121B | Mersha and Kalita 2026 (experimental) | nothing: own reading, experimental |
-| `caap` | yes | yes | nothing | 133F | Izadi et al. 2026 | nothing: own reading |
-| `rise` | no | yes | nothing | 6000F | Petsiuk et al. 2018 | RISE |
-| `vit_cx` | no | yes | nothing | 52F | Xie et al. 2023 | CausalX-ViT |
-| `tis` | no | yes | nothing | 1025F | Englebert et al. 2023 | Transformer_Input_Sampling |
+"""
 
+TAIL = """
 A backward pass counts as two forward passes. Options are keyword arguments with the field's names;
 `help(jaxattr.METHODS[name].function)` says which of them published numbers rest on.
 
@@ -106,9 +80,9 @@ connection overwritten) and `dix` (the wrong layer's attention).
 ## Relevance
 
 `lrp`, `t_attr`, `attn_lrp`, `res_lrp` and `cp_lrp` are backward passes under the rules of
-`jaxattr.gradients.relevance`, of the same network that all others use. Their quotients come near zero, so
-they are computed in float64 whatever the model's precision; in float32 single maps are off by up to
-300 %.
+`jaxattr.gradients.relevance`, of the same network that all others use. Their quotients come near
+zero, so they are computed in float64 whatever the model's precision; in float32 single maps are off
+by up to 300 %.
 `relevance.conservation` gives the share of relevance that is left at the input of each block,
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
 warn above 10.
@@ -116,7 +90,7 @@ warn above 10.
 `lrp` is warned of as a rule, for the published rules (`rules="orig"`) multiply relevance. Started
 from 1, its sum at the inputs of the six blocks of the embedded model was 4.6 in the last, then 9.9,
 27, 56, 139, and 386 in the first; 357 at the pixels, 6560 in the worst image (medians over 50 drawn
-scenes; all figures here are from `python docs/methods_relevance.py`).
+scenes; all figures here are from `python docs/notebook/methods_relevance.py`).
 
 - **The linear rule doubles.** It has two quotients, for products of positive and of negative
   factors, and each hands on the whole relevance, in every linear layer of a branch, but not on the
@@ -160,9 +134,10 @@ Published are noise, turns and scales (DAVE) and translations (ResLRP+); these v
 ours.
 
 On 60 drawn scenes of each kind (seed 77, which served for choosing), with the log-odds as the loss
-and the measures of [bench-explanations](bench-explanations.md), in percent. Of two objects: both
-signs right, positive evidence in the target, largest value there, share of the background; of one
-object: sign right, positive evidence in it, best IoU; of twins: the part that differs is hit.
+and the measures of [bench-explanations](../notebook/bench-explanations.md), in percent. Of two
+objects: both signs right, positive evidence in the target, largest value there, share of the
+background; of one object: sign right, positive evidence in it, best IoU; of twins: the part that
+differs is hit.
 
 | method, views | signs | + target | points | background | sign | + object | IoU | part |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -200,3 +175,19 @@ way when their signs differ; `losses.is_guiding` tells, and `jaxattr explain` wa
 The contribution of a patch is its entry in the class token's row of the rolled-out product (Eq. 3).
 A distillation token's own column is dropped, and its row is not read. Models that pool the mean of
 the patches have no such row: there the mean of the patches' rows is taken.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [
+        f"| `{one.name}` | {'yes' if one.signed else 'no'} | "
+        f"{'yes' if one.target_dependent else 'no'} | {one.differentiates} | {one.cost} | "
+        f"{one.source} | {one.equals} |\n"
+        for one in METHODS.values()
+    ]
+    return HEAD + "".join(rows) + TAIL
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")

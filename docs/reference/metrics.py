@@ -1,4 +1,4 @@
-"""Write the table of `docs/metrics.md` from `METRICS`: `python docs/metrics.py`."""
+"""Write the table of `metrics.md`, beside this file, from `METRICS`; a test compares."""
 
 from __future__ import annotations
 

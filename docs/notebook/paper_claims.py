@@ -1,10 +1,10 @@
-"""The paper's claims in one picture, on scenes that this repository draws: `docs/paper-claims.png`.
+"""The paper's claims in one picture, on scenes that this repository draws.
 
-`python docs/paper_claims.py` explains two-object scenes with the embedded model, prints how often
-signs are right on 100 of them, and draws the first: no scene is picked. Rows: the conservative
-correction of the log-odds, which the commands draw, and the paper's three of the target's logit
-(Eq. 7). Taken are the first scenes whose two most probable classes are the two objects, and whose
-objects are no twins: those share every part but one.
+`python docs/notebook/paper_claims.py` explains two-object scenes with the embedded model, prints
+how often signs are right on 100 of them, and draws the first: no scene is picked. Rows: the
+conservative correction of the log-odds, which the commands draw, and the paper's three of the
+target's logit (Eq. 7). Taken are the first scenes whose two most probable classes are the two
+objects, and whose objects are no twins: those share every part but one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Draw `docs/methods-gallery.png`, all methods on drawn scenes: `python docs/methods_gallery.py`.
+"""Draw `methods-gallery.png`: all methods on drawn scenes.
+
+Run by `python docs/notebook/methods_gallery.py`.
 
 Takes some minutes on a CPU, nearly all of them for compiling, and for the masks of RISE.
 """

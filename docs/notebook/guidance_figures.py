@@ -1,7 +1,8 @@
-"""The tables of `docs/guidance.md`: guided maps against unguided ones, where the truth is known.
+"""The tables of `guidance.md`: guided maps against unguided ones, where the truth is known.
 
-`python docs/guidance_figures.py [MODEL]` explains held-out scenes of one object, alone and beside
-guides that are drawn and chosen as `jaxattr explain --guide auto` does, and writes the tables.
+`python docs/notebook/guidance_figures.py [MODEL]` explains held-out scenes of one object, alone
+and beside guides that are drawn and chosen as `jaxattr explain --guide auto` does, and writes the
+tables.
 """
 
 from __future__ import annotations
