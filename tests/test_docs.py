@@ -28,9 +28,12 @@ def test_the_readmes_code_runs() -> None:
     assert (names["knocked_out"] != names["logits"]).any()
 
 
-def test_the_methods_page_is_the_table() -> None:
-    page = runpy.run_path(str(ROOT / "docs" / "reference" / "methods.py"))["page"]
-    assert (ROOT / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page()
+@pytest.mark.parametrize("name", ["findings", "methods"])
+def test_pages_of_the_reference_are_what_the_code_says(name) -> None:
+    written = ROOT / "docs" / "reference" / f"{name}.md"
+    page = runpy.run_path(str(written.with_suffix(".py")))["page"]
+    told = f"run python docs/reference/{name}.py"
+    assert written.read_text(encoding="utf-8") == page(), told
 
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/*.md"))]

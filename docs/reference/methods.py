@@ -100,7 +100,8 @@ scenes; all figures here are from `python docs/notebook/methods_relevance.py`).
   relevances of opposite signs go on, whose sum is kept only as long as both are treated alike, and
   the doubling does not. Under noise of ±0.02 maps change by 6.4 times their norm (median over 25
   scenes of the largest of 10 draws; the mean, 12.5 here and 52 over other draws in
-  [metrics](metrics.md), is made by few images); with the linear rule of `"ours"` by 1.8 (mean 3.6);
+  [metrics](../notebook/metrics.md), is made by few images); with the linear rule of `"ours"` by 1.8
+  (mean 3.6);
   with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still more.
 
 `res_lrp` mends the second at its root: of a skip connection and a branch of opposite signs the
@@ -114,8 +115,8 @@ is computed in the model's precision: 7e-7 of the largest entry from float64 on 
 
 All of it is in the authors' code, which `lrp` equals, so it stays. `lrp(rules="ours")` is conserved
 in the blocks, keeps 0.88 at the pixels, and is not steady either: 3.2 (2.9). In
-[metrics](metrics.md) completeness compares these sums with the logit, although the rules start
-from 1.
+[metrics](../notebook/metrics.md) completeness compares these sums with the logit, although the
+rules start from 1.
 
 ## Means over views
 
