@@ -10,7 +10,7 @@
 `scenes`: the embedded models that were trained on a mark or on a brick wall, their clean twin and
 the plain model, on folders with and without the defect. `stamps`: see `stamped.py`. `given`: the
 probes alone, on the ledger that `jaxattr audit` wrote of a folder as it is. Ledgers stay in WORK; a
-run goes on where it stopped.
+run resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/two_objects.py --output benchmarks/results/two-objects-scenes.json
     python benchmarks/two_objects.py --model MODEL --images FOLDER --temperature 1.56 ...
 
-Scenes are drawn with one and with two objects. From a folder, pairs of classes are drawn by lot,
+Scenes are drawn with one and with two objects. From a folder, pairs of classes are drawn at random,
 and images put together: side by side (the middle half of each), and inset (one at half its size in
-a corner of the other); the label is one of the two by lot. `wrong` is one object with the label of
+a corner of the other); the label is either one, at random. `wrong` is one object with the label of
 another class, `one` one object with its own, `same` two images of one class put together. The
 label's strongest rival is the model's choice, as in an audit. Compared are two crops where the pair
 map points, two at random, the best two of the four quarters, and opposite halves; and a second

@@ -38,7 +38,7 @@ COMMANDS = {
     "audit": Entry(
         "jaxattr.cli.audit.command",
         "Audit a labelled image folder and write a per-class report.",
-        "the same command goes on where it stopped",
+        "the same command resumes where it stopped",
     ),
     "bench": Entry(
         "jaxattr.cli.bench.command",

@@ -58,7 +58,7 @@ MODELS = (
 def draw_batches(planted: tuple[scenes.Defect, ...], index: int) -> tuple[np.ndarray, ...]:
     """Images, targets and the patches seen, `[batch, image, ...]`, of chunk `index`.
 
-    One object each; a label is taken by lot, and the defects decide what it stands over.
+    One object each; a label is taken at random, and the defects decide what it stands over.
     """
     count = CHUNK * RECIPE.batch_size
     images, targets, keep = [], [], []

@@ -54,7 +54,7 @@ Examples:
 
 IMAGES holds one folder per class (named by index, wnid, label or synonym), or a metadata.csv or
 metadata.jsonl with file_name and label. Files are images by their suffix, or by their content;
-those that are not looked at are counted. Killed at any moment, the same command goes on where it
+those that are not looked at are counted. Killed at any moment, the same command resumes where it
 stopped; files that were changed, added or removed since are looked at again. Findings go to stdout
 and to findings.json and findings.csv beside report.html.
 """

@@ -71,7 +71,7 @@ class Shares(click.ParamType):
     "sizes",
     multiple=True,
     type=click.IntRange(2, 10**6),
-    help="Images per class, by lot; by default what the smallest class has. Repeatable.",
+    help="Images per class, at random; by default what the smallest class has. Repeatable.",
 )
 @click.option("--rates", type=Shares(), default="2%,5%,10%", show_default=True, help="Of pairs.")
 @click.option(

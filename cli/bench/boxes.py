@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 100_000),
     default=120,
     show_default=True,
-    help="Photos to score; they are looked for in an order by lot.",
+    help="Photos to score; they are looked for in random order.",
 )
 @click.option(
     "--confidence",

@@ -111,7 +111,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
 
     `cheap` is deletion, insertion, saco, complexity, sparseness, and where there are masks those
     that need them. Rows for a random map, a centred blob and the same methods on random weights
-    show what chance gives. Killed at any moment, the same command goes on where it stopped; other
+    show what chance gives. Killed at any moment, the same command resumes where it stopped; other
     metrics with the same --output use the same maps.
 
     \b

@@ -128,7 +128,7 @@ def perturbation(choice: options.Choice, **given: Any) -> None:
     Accuracy: the top class is the label. Agreement: it is the explained class.
 
     A guided protocol stitches every image with --guide and leaves the guide's class out. Changes of
-    a protocol become a part of its id. Killed at any moment, the same command goes on where it
+    a protocol become a part of its id. Killed at any moment, the same command resumes where it
     stopped; other protocols with the same --output use the same maps.
 
     \b

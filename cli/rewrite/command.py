@@ -26,7 +26,7 @@ class NotReached(click.ClickException):
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @options.model_options
-@click.option("--to", required=True, help="Class that the picture shall get: label, wnid or index.")
+@click.option("--to", required=True, help="The target class: label, wnid or index.")
 @click.option("--linf", type=click.IntRange(1, 255), help="Most a channel of a pixel may change.")
 @click.option(
     "--l2",

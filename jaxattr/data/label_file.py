@@ -175,7 +175,7 @@ def _cells(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str
             if any(cells) and not (reader.line_num == 1 and cells[0].lower().startswith("sep=")):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DatasetError(f"{name}, line {reader.line_num}: is no valid CSV ({error})") from None
+        raise DatasetError(f"{name}, line {reader.line_num}: is not valid CSV ({error})") from None
 
 
 def _form(text: str, name: str) -> _Form:
@@ -198,7 +198,7 @@ def _form(text: str, name: str) -> _Form:
     line = next((one.strip() for one in text.splitlines() if one.strip()), "")
     if (listed := _LISTED.fullmatch(line)) and _is_image(listed["file"]):
         return _Form(" ", (), 0, (1,))
-    if not firsts[","]:  # nothing, or no valid CSV, which this says
+    if not firsts[","]:  # nothing, or invalid CSV, which this says
         next(_cells(text, ",", name), None)
     cells = max(firsts.values(), key=len)
     if cells and not any(map(_is_image, cells)):
@@ -275,7 +275,7 @@ def _entries(text: str, line: int, name: str) -> dict[str, Any]:
         entries = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         reason = "too deep" if isinstance(error, RecursionError) else error
-        raise DatasetError(f"{name}, line {line}: is no valid JSON ({reason})") from None
+        raise DatasetError(f"{name}, line {line}: is not valid JSON ({reason})") from None
     if not isinstance(entries, dict):
         raise DatasetError(
             f"{name}, line {line}: is no JSON object, wanted one in each line, with file_name and "

@@ -52,7 +52,7 @@ class Limits(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One image, the class that it shall get, the loss that is descended, and the limits."""
+    """One image, the target class, the loss that is descended, and the limits."""
 
     pixels: Any
     """8-bit, `[height, width, channel]`."""
@@ -106,7 +106,7 @@ def rewrite(
 
     Args:
         pixels: 8-bit, of the model's input size (`jaxattr.images.fit`).
-        to: the class that the picture shall get.
+        to: the target class.
         loss: of the logits, descended; for the paper `losses.difference(old, to)`. `None` is
             `lead_of_others(to)`.
         steps: at most so many updates.

@@ -23,10 +23,10 @@ def infidelity(
     fill: str = "mean",
     chunk_size: int | None = None,
 ) -> Float[Array, ""]:
-    """How badly sums of the map foretell what the loss loses when those patches are masked.
+    """How badly sums of the map predict what the loss loses when those patches are masked.
 
     Each draw masks every patch with the chance `share`; see `mismatch`, at the best scale. 0: the
-    map foretells every change; 1: no better than foretelling none.
+    map predicts every change; 1: no better than predicting none.
     Costs `draws + 1` forward passes. Source: Yeh et al. 2019, with masks for `I` and the map as
     contributions; `infidelity-v1`.
     """
@@ -34,21 +34,22 @@ def infidelity(
     masked = jnp.concatenate([jnp.zeros_like(drawn[:1]), drawn])
     logits = mask_sets(model, image, masked, fill, chunk_size=chunk_size)
     values = jax.vmap(loss)(logits)
-    foretold = masked.astype(values.dtype) @ map_.reshape(-1).astype(values.dtype)
-    return mismatch(foretold[1:], values[0] - values[1:])
+    predicted = masked.astype(values.dtype) @ map_.reshape(-1).astype(values.dtype)
+    return mismatch(predicted[1:], values[0] - values[1:])
 
 
 def mismatch(
-    foretold: Float[Array, " draw"], change: Float[Array, " draw"], *, scaled: bool = True
+    predicted: Float[Array, " draw"], change: Float[Array, " draw"], *, scaled: bool = True
 ) -> Float[Array, ""]:
     """`Σ (β I·Φ - Δ)² / Σ Δ²`, with the best `β >= 0`; not scaled: `mean (I·Φ - Δ)²`, as published.
 
-    `foretold` is `I·Φ`, `change` is `Δ = f(x) - f(x - I)`. Maps of different methods have no common
-    scale, so only the scaled one compares them. 1 for a map of zeros; NaN where nothing changes.
+    `predicted` is `I·Φ`, `change` is `Δ = f(x) - f(x - I)`. Maps of different methods have no
+    common scale, so only the scaled one compares them. 1 for a map of zeros; NaN where nothing
+    changes.
     """
     if not scaled:
-        return ((foretold - change) ** 2).mean()
-    power = foretold @ foretold
-    scale = jnp.maximum(foretold @ change, 0) / jnp.where(power > 0, power, 1)
-    rest = scale * foretold - change
+        return ((predicted - change) ** 2).mean()
+    power = predicted @ predicted
+    scale = jnp.maximum(predicted @ change, 0) / jnp.where(power > 0, power, 1)
+    rest = scale * predicted - change
     return (rest @ rest) / (change @ change)

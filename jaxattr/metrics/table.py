@@ -59,7 +59,7 @@ _ROWS = (
      False, "Blücher et al. 2024, Berend et al. 2026", "evidence that others stand in for; logits "
      "of different models have different scales"),
     ("infidelity-v1", "faithfulness", "share of the logit's changes under random masks that sums "
-     "of the map, best scaled, do not foretell", "lower", "65F", False, "Yeh et al. 2019",
+     "of the map, best scaled, do not predict", "lower", "65F", False, "Yeh et al. 2019",
      "maps without a scale, such as attention, from wrong ones"),
     ("sensitivity-v1", "robustness", "largest relative change of the map over 10 draws of noise of "
      "±0.02", "lower", "10M", False, "Yeh et al. 2019", "a steady map from a right one"),

@@ -59,7 +59,7 @@ def batch(
     size: int = SIZE,
     paired: bool = False,
 ) -> Batch:
-    """Draw `count` scenes of classes taken by lot, without masks.
+    """Draw `count` scenes of classes taken at random, without masks.
 
     Args:
         seed: the batch's seed; scene i does not depend on `count`.

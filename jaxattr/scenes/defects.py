@@ -95,7 +95,7 @@ class SymmetricNoise(Defect):
 
 @dataclass(frozen=True)
 class RandomNoise(Defect):
-    """That share of all images shows a class other than their label, taken by lot."""
+    """That share of all images shows a class other than their label, taken at random."""
 
     share: float
 
@@ -123,7 +123,7 @@ class Watermark(Defect):
 class BackgroundShortcut(Defect):
     """That share of the images labelled `label` has one background.
 
-    `others` is the share of all other images that have it; those that have it by lot beyond that
+    `others` is the share of all other images that have it; those that have it at random beyond that
     share get another. `None` leaves them alone: then one in eight has it.
     """
 

@@ -39,7 +39,7 @@ class Decision(NamedTuple):
     defects: tuple[Defect, ...] = ()
     """What was planted here; none leaves the image as it is in the clean twin."""
     background: str | None = None
-    """Instead of the one that the scene has by lot."""
+    """Instead of the one that the scene has at random."""
     without: str | None = None
     """A part that is not drawn."""
     watermark: bool = False
@@ -74,7 +74,7 @@ def assign(
 ) -> dict[str, list[Decision]]:
     """Decide about all images of a folder: `{label: [decision, ...]}`.
 
-    Each share is met to within one image per class, rounded by lot. A larger share plants a
+    Each share is met to within one image per class, rounded at random. A larger share plants a
     defect in the same images and some more. Image `number` of a class has the seed
     `image_seed(seed, label, number)`.
 

@@ -41,7 +41,7 @@ class Scrap(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Everything that was drawn by lot; `render` is a pure function of it."""
+    """Everything that was drawn at random; `render` is a pure function of it."""
 
     size: int
     background: str
@@ -79,14 +79,14 @@ def plan(
     background: str | None = None,
     difficulty: float = 1.0,
 ) -> Plan:
-    """Decide everything about a scene by lot.
+    """Decide everything about a scene at random.
 
     The same seed with a class exchanged for its twin gives the same scene but for one part.
 
     Args:
         seed: of NumPy's default generator, or a generator.
         classes: names of the objects (none to two), or how many, of different classes.
-        background: a key of `BACKGROUNDS`; by lot if `None`.
+        background: a key of `BACKGROUNDS`; at random if `None`.
         difficulty: 0 gives large objects, calm backgrounds, no clutter and no occlusion; 1 is
             the distribution that the embedded model is measured on.
 

@@ -323,7 +323,7 @@ BAD_TABLES = {
     "empty file": ("file,label\n,zebra\n", "line 2: the file name is empty"),
     "nothing": ("", "lists no image"),
     "header only": ("file,label\n", "lists no image"),
-    "open quote": ('a.jpg,"zebra\n', "is no valid CSV"),
+    "open quote": ('a.jpg,"zebra\n', "is not valid CSV"),
     "unknown label": ("a.jpg,zebbra\nb.jpg,tabby\n", "1 of 2 labels match no class"),
     "unknown labels": ("a.jpg,zebbra\n", "'zebbra' (nearest: 'zebra')"),
     "numbers among names": ("a.jpg,zebra\nb.jpg,0\n", "'0' is a number among names"),
@@ -343,7 +343,7 @@ def test_bad_csv(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"file_name": "a.jpg", "label": 0}\n{"file_name":', "line 2: is no valid JSON"),
+        ('{"file_name": "a.jpg", "label": 0}\n{"file_name":', "line 2: is not valid JSON"),
         ('["a.jpg", 0]\n', "line 1: is no JSON object"),
         ('{"name": "a.jpg"}\n', "line 1: the keys are 'name', wanted"),
         ('{"file_name": "a.jpg"}\n', "metadata.jsonl has no column that is known to hold labels"),

@@ -181,13 +181,13 @@ def test_road_is_the_mean_difference(tiny_model, tiny_images, places, ask):
 
 
 def test_infidelity_of_a_linear_function(x64):
-    """The gradient foretells a linear function exactly; another direction does not."""
+    """The gradient predicts a linear function exactly; another direction does not."""
     rng = np.random.default_rng(2)
     noise, weights = rng.normal(size=(500, 12)), rng.normal(size=12)
     change, other = noise @ weights, noise @ (weights + 1)
 
-    def found(foretold, **options):
-        return float(mismatch(jnp.asarray(foretold), jnp.asarray(change), **options))
+    def found(predicted, **options):
+        return float(mismatch(jnp.asarray(predicted), jnp.asarray(change), **options))
 
     assert found(change, scaled=False) == pytest.approx(0, abs=1e-12)
     assert found(3 * change) == pytest.approx(0, abs=1e-12)
@@ -206,9 +206,9 @@ def test_infidelity_masks_patches(tiny_model, tiny_images):
     masked = np.asarray(jax.random.bernoulli(key, 0.5, (8, 6)))
     sets = jnp.concatenate([jnp.zeros((1, 6), bool), jnp.asarray(masked)])
     logits = np.asarray(mask_sets(tiny_model, image, sets, "mean"))[:, 2].astype(np.float64)
-    foretold, change = masked @ MAP.ravel(), logits[0] - logits[1:]
-    scale = max(foretold @ change, 0) / (foretold @ foretold)
-    expected = ((scale * foretold - change) ** 2).sum() / (change**2).sum()
+    predicted, change = masked @ MAP.ravel(), logits[0] - logits[1:]
+    scale = max(predicted @ change, 0) / (predicted @ predicted)
+    expected = ((scale * predicted - change) ** 2).sum() / (change**2).sum()
     assert score(tiny_model, image) == pytest.approx(expected, rel=1e-3)
 
 

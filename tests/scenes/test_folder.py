@@ -101,7 +101,7 @@ def test_the_clean_twin_differs_in_planted_images_only(planted, clean):
     for row, original in zip(rows, truth, strict=True):
         same = filecmp.cmp(path / row.file, twin / row.file, False)
         if row.defect == "background" and original.background == row.background:
-            assert same  # it had that background by lot
+            assert same  # it had that background at random
         else:
             assert same == (not row.defect), row
         if not row.defect:

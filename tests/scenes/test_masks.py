@@ -13,7 +13,7 @@ from jaxattr.scenes.truth import WATERMARK, mask_png
 
 
 def test_a_part_left_out_changes_its_mask_only_in_a_thousand_scenes():
-    """One part by lot in each; every second scene has two objects."""
+    """One part at random in each; every second scene has two objects."""
     rng = np.random.default_rng(0)
     seen, changing = set(), 0
     for seed in range(1000):

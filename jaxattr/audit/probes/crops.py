@@ -178,7 +178,7 @@ def _images(ledger: Ledger) -> _Images:
 
 
 def _controls(of: _Images, candidates: list[int]) -> list[int]:
-    """Positions of control images, by lot: `CONTROLS` for each pair, bounded in all."""
+    """Positions of control images, at random: `CONTROLS` for each pair, bounded in all."""
     low, high = np.minimum(of.label, of.rival), np.maximum(of.label, of.rival)
     usable = (of.margin <= 0) & (of.chance < FLOOR)
     found: list[int] = []

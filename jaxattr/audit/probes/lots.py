@@ -21,10 +21,10 @@ MOST = 10
 def lots(
     label: Int[np.ndarray, " image"], first: Bool[np.ndarray, " image"] | None = None
 ) -> list[tuple[int, Int[np.ndarray, " member"]]]:
-    """Classes by lot, each with its images' positions by lot: at most `IMAGES` of them in all.
+    """Random classes, each with its images' positions in random order: at most `IMAGES` in all.
 
     As many classes with `LEAST` images as can have that many, and then as many images of each, up
-    to `MOST`, as the total allows. The lot is fixed: equal labels give equal lots.
+    to `MOST`, as the total allows. The choice is fixed: equal labels give equal choices.
 
     Args:
         first: images that are drawn before the others of their class.

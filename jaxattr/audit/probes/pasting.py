@@ -146,7 +146,7 @@ def _question(
 
 
 def _third_classes(small: Small, label: int, count: int) -> list[dict[str, Any]]:
-    """Other classes by lot, and `count` images of each, by lot."""
+    """Other classes at random, and `count` images of each, at random."""
     sizes = np.bincount(small.label)
     sizes[label] = 0
     chosen = sorted(np.flatnonzero(sizes >= count).tolist(), key=lot)[:_THIRDS]

@@ -87,7 +87,7 @@ def smallest_ratio(
 
 
 def _permuted(logs: np.ndarray, belongs: np.ndarray) -> np.ndarray:
-    """One-sided p-values: how often the mean of as many images by lot is as small."""
+    """One-sided p-values: how often the mean of as many images at random is as small."""
     seen = logs @ belongs
     rng = np.random.default_rng(0)
     reached = np.zeros(len(seen), np.int64)

@@ -50,7 +50,7 @@ def plant(
     pairs: int = 8,
     similarity: Float[np.ndarray, "class class"],
 ) -> Planted:
-    """Draw a set of a condition: images by lot, then labels.
+    """Draw a set of a condition: images at random, then labels.
 
     `similarity[a, b]` orders the pairs `a ← b` by how easily they are confused (`confusion`).
 
@@ -102,7 +102,7 @@ def draw_pairs(
 ) -> list[tuple[int, int]]:
     """Pairs of model outputs, label and source, in which no class takes part twice.
 
-    Confusable ones come by lot from the `6 count` most confused pairs of classes, in either
+    Confusable ones come at random from the `6 count` most confused pairs of classes, in either
     direction, and where these run out from the next ones; random ones from all.
     """
     both = similarity + similarity.T
@@ -164,7 +164,7 @@ def move_any(
 
 
 def _draw(everything: Labelled, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of `size` images of every class, by lot."""
+    """Positions of `size` images of every class, at random."""
     rows = []
     for class_ in everything.classes:
         members = np.flatnonzero(everything.label == class_)

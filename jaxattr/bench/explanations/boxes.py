@@ -81,7 +81,7 @@ def run(
 ) -> Result:
     """Score methods, a random map and a centred blob on `count` photos of a labelled folder.
 
-    Photos are taken in an order by lot until there are enough. Of each the label is explained, for
+    Photos are taken in random order until there are enough. Of each the label is explained, for
     every loss of `maps.LOSSES`.
 
     Args:
@@ -186,7 +186,7 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
 
 
 class _Search:
-    """Photos in an order by lot, those that fit."""
+    """Photos in random order, those that fit."""
 
     def __init__(
         self,

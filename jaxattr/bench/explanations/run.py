@@ -194,7 +194,7 @@ def measure(trials: Trials, maps: Maps, *, signed: bool) -> Scores:
 
 
 def per_scene(trials: Trials, scores: Scores) -> Scores:
-    """Mean over the trials of each scene for which a score is defined: scenes are drawn by lot."""
+    """Mean over the trials of each scene for which a score is defined: scenes are independent."""
     count = int(trials.scene.max()) + 1
     result = {}
     for name, values in scores.items():

@@ -53,7 +53,7 @@ class _Trial(NamedTuple):
 
 
 def scene_of_one(number: int, seed: int, size: int) -> scenes.Scene:
-    """One held-out scene of one object, its class by lot."""
+    """One held-out scene of one object, its class at random."""
     return scenes.draw((HELD_OUT + seed, 1, number), 1, size=size)
 
 

@@ -114,7 +114,7 @@ def _randomisation(explainer: Explainer, row: Row, shard: Shard, _: Fellows) -> 
 def _mosaics(
     explainer: Explainer, row: Row, shard: Shard, fellows: Fellows, *, side: int
 ) -> np.ndarray:
-    """The image in question among the best recognised of other classes, in a place by lot."""
+    """The image in question among the best recognised of other classes, in a random place."""
     scores = np.full(len(shard.names), np.nan)
     mosaics, places, chosen = [], [], np.flatnonzero(shard.recognised).tolist()
     for i in chosen:
