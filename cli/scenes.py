@@ -87,7 +87,7 @@ def scenes(
     quiet: bool,
 ) -> None:
     """Draw a labelled image folder with planted defects and their truth."""
-    from jaxattr.cli.audit.command import progress_bar
+    from jaxattr.cli.common.progress import progress_bar
     from jaxattr.scenes import CLASSES, assign, parse, write_folder
 
     defects = parse(texts)

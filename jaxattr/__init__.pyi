@@ -1,3 +1,4 @@
+from . import audit as audit
 from . import bench as bench
 from . import gradients as gradients
 from . import heads as heads
@@ -6,6 +7,11 @@ from . import methods as methods
 from . import metrics as metrics
 from . import plot as plot
 from . import scenes as scenes
+from .audit.findings.finding import Finding as Finding
+from .audit.run import Audit as Audit
+
+# The package, which is called as this function: see `_front`. Type checkers read the last one.
+from .audit.run import audit as audit  # noqa: F811
 from .checkpoints import load as load
 from .checkpoints import save as save
 from .data import images as images

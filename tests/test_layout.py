@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -135,13 +137,18 @@ def test_functions_are_short() -> None:
                 assert length <= 75, f"{path}: {node.name} has {length} lines"
 
 
-def test_no_public_name_is_also_a_modules() -> None:
+def test_a_public_name_that_is_also_a_packages_calls_it() -> None:
     """Else `jaxattr.<name>` would be the one or the other by what was imported before."""
-    modules = {path.stem for path in PACKAGE.iterdir()}
+    modules, both = {path.stem for path in PACKAGE.iterdir()}, set()
     for node in ast.walk(ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            both = {one.name for one in node.names} & modules
-            assert not both, f"{both}: a name of jaxattr, and a module's"
+            both |= {(f"{node.module}", one.name) for one in node.names if one.name in modules}
+    assert both == {("audit.run", "audit")}
+    function = importlib.import_module("jaxattr.audit.run").audit
+    assert callable(jaxattr.audit)
+    assert inspect.signature(jaxattr.audit) == inspect.signature(function)
+    assert jaxattr.audit.__doc__ == function.__doc__
+    assert jaxattr.audit is importlib.import_module("jaxattr.audit")
 
 
 def test_names_do_not_depend_on_the_order_of_imports() -> None:
@@ -156,7 +163,8 @@ def test_names_do_not_depend_on_the_order_of_imports() -> None:
         "        names = rooms[room] or [n for n in dir(package) if n[0] != '_']\n"
         "        for name in names[::order]:\n"
         "            one = getattr(package, name)\n"
-        "            called = room == '.bench' and list(inspect.signature(one).parameters)\n"
+        "            called = room == '.bench' or name == 'audit'\n"
+        "            called = called and list(inspect.signature(one).parameters)\n"
         "            found[room, name] = type(one).__name__, called\n"
         "    return found\n"
         "modules = [one.name for one in pkgutil.iter_modules(jaxattr.__path__)]\n"

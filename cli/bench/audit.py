@@ -158,8 +158,8 @@ def audit(choice: options.Choice, **given: Any) -> None:
 def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     """Logits and features of all images: three forward passes each, from an earlier call or now."""
     from jaxattr.audit.evidence.gather import gather, make_receipt
-    from jaxattr.audit.ledger import open_ledger
-    from jaxattr.cli.audit.command import images_left, looked_again, progress_bar
+    from jaxattr.audit.run import begin
+    from jaxattr.cli.common.progress import progress_bar
     from jaxattr.data.dataset import index
 
     folder, quiet = given["folder"], given["quiet"]
@@ -174,9 +174,9 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
     dataset = index(root, labels, **asked)
     options.say_folder(dataset)
     receipt = make_receipt(model, dataset, total=len(dataset.files), method="none", dtype=dtype)
-    ledger = open_ledger(folder, receipt)
-    kept = looked_again(ledger, dataset, given["workers"])
-    done = receipt.count - images_left(ledger) + len(kept.places)
+    ledger, kept, done = begin(
+        folder, receipt, dataset, workers=given["workers"], warn=options.warn
+    )
     options.note(f"Images: {receipt.count} in {root}, {done} in the ledger", quiet=quiet)
     with progress_bar(receipt.count, done, quiet=quiet, doing="Looking") as advance:
         asked = {"workers": given["workers"], "kept": kept, "progress": advance}
@@ -189,7 +189,7 @@ def _ledger(model: Model, dtype: str, given: dict[str, Any]) -> Ledger:
 def _scored(ledger: Ledger, given: dict[str, Any]) -> list[Score]:
     from jaxattr.bench.audit import run as benchmark
     from jaxattr.bench.audit.labelled import hold
-    from jaxattr.cli.audit.command import progress_bar
+    from jaxattr.cli.common.progress import progress_bar
 
     held = hold(ledger)
     rows = benchmark.conditions(

@@ -150,7 +150,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
 def _run(model: Model, given: dict[str, Any]) -> Result:
     from jaxattr import metrics
     from jaxattr.bench.methods import run as benchmark
-    from jaxattr.cli.audit.command import progress_bar
+    from jaxattr.cli.common.progress import progress_bar
 
     folder, quiet, masks = given["folder"], given["quiet"], given["masks"]
     root = Path(given["images"])

@@ -179,7 +179,7 @@ def _protocol(given: dict[str, Any]) -> Protocol:
 
 def _run(model: Model, chosen: Protocol, given: dict[str, Any]) -> tuple[Result, Guide | None]:
     from jaxattr.bench.perturbation import run as benchmark
-    from jaxattr.cli.audit.command import progress_bar
+    from jaxattr.cli.common.progress import progress_bar
 
     folder, quiet, seed = given["folder"], given["quiet"], given["seed"]
     root = Path(given["images"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,30 +40,15 @@ def named(
 ) -> Model:
     """Call the other class of a head of one logit as the folder does, and say what it is.
 
-    `before` is the model as it was loaded, `model` the one of two classes. Of two names of classes
-    one must be the output's own; the other one is then the class that it is not.
+    `before` is the model as it was loaded, `model` the one of two classes.
     """
-    from jaxattr.data.dataset import class_names
-    from jaxattr.data.labels import LabelTable, is_number
-    from jaxattr.errors import DatasetError, printable
+    from jaxattr import heads
 
     if model is before:
         return model
-    table, names = LabelTable(model.labels), class_names(root, labels_file)
-    others = [name for name in names if not (table.candidates(name) or is_number(name))]
-    if len(names) == len(others) == 2:
-        raise DatasetError(
-            f"{printable(root)}: this model has one output, {model.labels[1]}, and the classes are "
-            f"{names[0]} and {names[1]}; say which is which with --class-names FILE, a line each, "
-            "the one that the output stands for last."
-        )
-    if len(names) == 2 and len(others) == 1 and (1,) in map(table.candidates, names):
-        model = replace(model, labels=(others[0], model.labels[1]))
-    options.note(
-        f"One output is two classes: {model.labels[1]} (probability: the output's sigmoid) and "
-        f"{model.labels[0]} (the rest).",
-        quiet=quiet,
-    )
+    model, sentences = heads.classifier_of_folder(before, "", root, labels_file)
+    for sentence in sentences:
+        options.note(sentence, quiet=quiet)
     return model
 
 

@@ -297,12 +297,8 @@ def load_model(choice: Choice, *, quiet: bool) -> Model:
 
 def say_folder(dataset: Dataset) -> None:
     """On stderr: what is odd in a folder, and which of its files nobody looks at."""
-    from jaxattr.data.listing import unlooked_sentence
-
-    for line in dataset.notes:
-        warn(f"{line}.")
-    if dataset.unlooked:
-        warn(unlooked_sentence(dataset.unlooked, dataset.examples))
+    for sentence in dataset.sentences:
+        warn(sentence)
 
 
 def check_fits(model: Model) -> None:

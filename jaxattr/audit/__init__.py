@@ -3,4 +3,10 @@
 Rooms import only those that stand before them: `ledger` and `statistics`; `evidence` (asks the
 model about every image); `inference` (posteriors, pairs, places over the ledger); `copies`;
 `probes` (ask the model again, about suspicions); `findings`; `report`.
+
+Called as `jaxattr.audit(...)` it is `run.audit`, which puts them in order.
 """
+
+from jaxattr._front import make_callable
+
+make_callable(__name__, "jaxattr.audit.run:audit")

@@ -57,6 +57,12 @@ class Dataset(NamedTuple):
     """What was left out, taken for the same, or is odd in the folder, a sentence each, for people
     to see."""
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a user must know of the folder: what is odd in it, and what nobody looks at."""
+        odd = tuple(f"{line}." for line in self.notes)
+        return (*odd, unlooked_sentence(self.unlooked, self.examples)) if self.unlooked else odd
+
 
 class _Rows(NamedTuple):
     names: dict[str, str]

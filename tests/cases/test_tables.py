@@ -192,7 +192,7 @@ def test_findings_are_one_row_each_whatever_the_names(tmp_path):
 def test_the_terminal_obeys_no_name(tmp_path, monkeypatch):
     from jaxattr.cli.audit import overview as audit_overview
 
-    monkeypatch.setattr(audit_overview, "_audited", lambda ledger: "seen")
+    monkeypatch.setattr("jaxattr.audit.run.audited", lambda ledger: "seen")
     monkeypatch.setattr(audit_overview, "_cannot_see", lambda ledger: ["\x1b[2J"])
     found = [Finding("k", "high", "a\n\x1bb\r", "", (), (), 1.0)]
     said = overview(None, found)  # pyright: ignore[reportArgumentType]

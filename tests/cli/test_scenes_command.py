@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from jaxattr import scenes as drawn
+from jaxattr.audit.run import images_of
 from jaxattr.cli import scenes as command
-from jaxattr.cli.audit import command as audit
 from jaxattr.cli.main import main
 from jaxattr.scenes import defects
 
@@ -53,8 +53,8 @@ def test_the_folder_is_the_librarys(run, tmp_path):
     rows = drawn.write_folder(tmp_path / "same", 6, size=48, seed=4, defects=planted)
     assert f"{sum(bool(row.defect) for row in rows)} with a defect" in result.stdout
     assert f"{sum(row.label != row.true_label for row in rows)} labelled wrongly" in result.stdout
-    assert audit._inside(tmp_path / "same") == tmp_path / "same" / "images"
-    assert audit._inside(tmp_path) == tmp_path
+    assert images_of(tmp_path / "same") == tmp_path / "same" / "images"
+    assert images_of(tmp_path) == tmp_path
     for path in (tmp_path / "same").rglob("*.p*"):
         written = tmp_path / "out" / path.relative_to(tmp_path / "same")
         assert written.read_bytes() == path.read_bytes(), path

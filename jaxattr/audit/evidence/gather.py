@@ -206,7 +206,8 @@ def _finish(
     evidence: Evidence | Glance | None,
     progress: Callable[[int], None],
 ) -> Iterator[Row]:
-    values = jax.tree.map(np.asarray, evidence)
+    values = jax.tree.map(np.asarray, evidence)  # waits for the device
+    progress(len(rows))
     position = 0
     for row, decoded in rows:
         if decoded is None:
@@ -215,7 +216,6 @@ def _finish(
         one = jax.tree.map(lambda leaf, at=position: leaf[at], values)
         yield row | _columns(one, decoded)
         position += 1
-    progress(len(rows))
 
 
 def _columns(one: Evidence | Glance, decoded: Decoded) -> Row:
