@@ -246,7 +246,9 @@ def test_maps_that_are_useless_are_named_and_those_that_are_not_are_recommended(
     assert one.effect == pytest.approx(np.mean(gains[null]))
     expected = stats.ttest_1samp(gains[null], 0).confidence_interval(0.95)
     np.testing.assert_allclose(one.interval, (expected.low, expected.high))
-    assert f"by {np.mean(gains[null]):+.3f} more than {null} does" in one.detail
+    gain = np.mean(gains[null])
+    than = "less than" if gain < 0 else "more than"
+    assert f"by {abs(gain):.3f} {than} {null} does" in one.detail
     assert "lowers the probability of cat" in one.detail
 
 

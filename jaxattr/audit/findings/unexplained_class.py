@@ -97,7 +97,8 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
         title=f"Do not read the {what} of {name}: they are {than} than their nulls",
         detail=(
             f"Covering the highest places of its {MAPS[at]} maps lowers the probability of {name} "
-            f"by {gain.value:+.3f} more than {NULLS[verdict.least]} does, which is {shown} gain "
+            f"by {abs(gain.value):.3f} {'less' if gain.value < 0 else 'more'} than "
+            f"{NULLS[verdict.least]} does, which is {shown} gain "
             f"({gain.images} images)."
         ),
         classes=(one.class_,),
