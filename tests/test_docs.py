@@ -7,6 +7,7 @@ import runpy
 
 import pytest
 from conftest import ROOT
+from test_layout import LEVELS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,7 +37,15 @@ def test_pages_of_the_reference_are_what_the_code_says(name) -> None:
     assert written.read_text(encoding="utf-8") == page(), told
 
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/*.md"))]
+def test_contributors_read_a_paragraph_of_every_folder_in_the_order_of_imports() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\*\*`jaxattr/(\w+)/`", text, flags=re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "jaxattr").glob("*/__init__.py")}
+    assert set(told) == folders
+    assert [LEVELS[one] for one in told] == sorted(LEVELS[one] for one in told)
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
