@@ -102,7 +102,9 @@ def _score(
 
 
 def _row(name: str) -> Row:
-    return Row(name, "", "none") if name in (RANDOM, BLOB) else Row(name, name, "trained")
+    return (
+        Row(name, None, "none") if name in (RANDOM, BLOB) else Row(name, METHODS[name], "trained")
+    )
 
 
 def _maps(folder: Path, explainer: Explainer, part: Shard, row: Row, number: int) -> np.ndarray:
@@ -196,7 +198,7 @@ def scenes_command(arguments: argparse.Namespace) -> None:
             (RANDOM, explaining.random_maps(trials, arguments.seed)),
             (BLOB, explaining.centred_blob(trials)),
         ):
-            row = Row(name, "", "none")
+            row = Row(name, None, "none")
             scores += rows(
                 trials, maps, _Facts(row.name, name == RANDOM, False), "none", arguments.seed
             )

@@ -357,7 +357,7 @@ def on_photos(
 
 
 def _sixteen(variants: Variants, part: Shard, fellows: Fellows) -> dict[str, np.ndarray]:
-    rows = [Row(one, one, "trained") for one in variants.names]
+    rows = [Row(one, None, "trained") for one in variants.names]
     maps = {row.name: variants.explain(row, part.images, part.labels, part.names) for row in rows}
     part = part._replace(maps=maps)
     found = {}

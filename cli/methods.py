@@ -42,7 +42,7 @@ def methods(kind: str) -> None:
             one.signed,
             one.target_dependent,
             one.differentiates,
-            one.cost,
+            str(one.cost),
             one.source,
             one.equals,
         )

@@ -19,6 +19,7 @@ PACKAGE = Path(jaxattr.__file__).parent
 LEVELS = {
     "_front": 0,
     "errors": 0,
+    "registry": 0.5,
     "plot": 1.5,
     "resampling": 1,
     "vit": 1,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxattr.cli.bench import explanations_table as scores
-from jaxattr.cli.common import answers, options, output
-from jaxattr.cli.explain.command import METHODS
+from jaxattr.cli.common import answers, names, options, output
 
 if TYPE_CHECKING:
     from jaxattr.bench.explanations.boxes import Result
@@ -55,10 +54,9 @@ if TYPE_CHECKING:
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice(METHODS),
-    metavar="METHOD",
-    help="Methods to score, of `jaxattr methods`; by default those that cost at most 10 forward "
-    "passes. Repeatable.",
+    type=names.METHODS,
+    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
+    "that cost at most 10 forward passes. Repeatable.",
 )
 @options.seed_option("Decides the order of photos, the random map and the intervals.")
 @click.option(
@@ -109,7 +107,7 @@ def boxes(choice: options.Choice, **given: Any) -> None:
         dataset,
         given["boxes"],
         count=given["count"],
-        methods=given["methods"] or CHEAP,
+        methods=names.methods(given["methods"] or CHEAP),
         confidence=given["confidence"],
         area=given["area"],
         seed=given["seed"],

@@ -13,8 +13,7 @@ from jaxattr.cli.bench.boxes import boxes
 from jaxattr.cli.bench.funnybirds import funnybirds
 from jaxattr.cli.bench.methods import methods as bench_methods
 from jaxattr.cli.bench.perturbation import perturbation
-from jaxattr.cli.common import options, output
-from jaxattr.cli.explain.command import METHODS
+from jaxattr.cli.common import names, options, output
 from jaxattr.cli.main import Near
 
 
@@ -29,10 +28,9 @@ def bench() -> None:
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice(METHODS),
-    metavar="METHOD",
-    help="Methods to score, of `jaxattr methods`; by default those that cost at most 10 forward "
-    "passes. Repeatable.",
+    type=names.METHODS,
+    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
+    "that cost at most 10 forward passes. Repeatable.",
 )
 @click.option(
     "-n",
@@ -89,7 +87,7 @@ def explanations(
         loaded,
         count=count,
         seed=seed,
-        methods=methods or CHEAP,
+        methods=names.methods(methods or CHEAP),
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}

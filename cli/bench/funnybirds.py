@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from jaxattr.cli.bench import explanations_table as scores
-from jaxattr.cli.common import options, output
-from jaxattr.cli.explain.command import METHODS
+from jaxattr.cli.common import names, options, output
 
 
 @click.command()
@@ -17,10 +16,9 @@ from jaxattr.cli.explain.command import METHODS
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice(METHODS),
-    metavar="METHOD",
-    help="Methods to score, of `jaxattr methods`; by default those that cost at most 10 forward "
-    "passes. Repeatable.",
+    type=names.METHODS,
+    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
+    "that cost at most 10 forward passes. Repeatable.",
 )
 @click.option(
     "-n",
@@ -77,7 +75,7 @@ def funnybirds(
         loaded,
         count=count,
         seed=seed,
-        methods=methods or CHEAP,
+        methods=names.methods(methods or CHEAP),
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}

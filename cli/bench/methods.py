@@ -9,9 +9,8 @@ import click
 
 from jaxattr.cli import scenes
 from jaxattr.cli.bench import methods_table as methods_text
-from jaxattr.cli.common import answers, options, output
+from jaxattr.cli.common import answers, names, options, output
 from jaxattr.cli.common.records import model_name
-from jaxattr.cli.explain.command import METHODS
 
 if TYPE_CHECKING:
     from jaxattr.bench.methods.run import Result
@@ -48,12 +47,11 @@ SCENES_PER_CLASS = 10
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice((*_GROUPS, *METHODS)),
-    metavar="METHOD",
+    type=names.METHODS_OR_GROUPS,
     default=("cheap",),
     show_default=True,
-    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
-    "Repeatable.",
+    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, `all`, or "
+    "package.module:function. Repeatable.",
 )
 @click.option(
     "--metrics",
@@ -68,8 +66,7 @@ SCENES_PER_CLASS = 10
 @click.option(
     "--untrained",
     multiple=True,
-    type=click.Choice(("none", *METHODS)),
-    metavar="METHOD",
+    type=names.METHODS_OR_NONE,
     help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
 )
 @click.option(
@@ -163,12 +160,13 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
     classifier = answers.classifier(model, "jaxattr bench methods")
     model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     dataset = _index(model, root, given)
-    chosen, measured = _named(given, masks is not None)
+    chosen, measured = names.methods(given["methods"]), _measured(given, masks is not None)
     uses_masks = any(metrics.METRICS[name].masks for name in measured)
     options.idle_unless(uses_masks, "masks", why="take a metric that needs masks")
-    untrained = chosen if not given["untrained"] else given["untrained"]
+    untrained = names.methods(one for one in given["untrained"] if one != "none")
+    listed = ", ".join(one.name for one in chosen)
     options.note(
-        f"Images: {len(dataset.files)} of {root}\nMethods: {', '.join(chosen)}\n"
+        f"Images: {len(dataset.files)} of {root}\nMethods: {listed}\n"
         f"Metrics: {', '.join(measured)}",
         quiet=quiet,
     )
@@ -179,7 +177,7 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
             dataset,
             folder,
             methods=chosen,
-            untrained=[name for name in untrained if name != "none"],
+            untrained=untrained if given["untrained"] else chosen,
             measured=measured,
             masks=masks,
             target=given["target"],
@@ -189,20 +187,16 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
         )
 
 
-def _named(given: dict[str, Any], masks: bool) -> tuple[list[str], list[str]]:
-    """Methods and metrics with the groups' names replaced, each once."""
+def _measured(given: dict[str, Any], masks: bool) -> list[str]:
+    """Metrics with the groups' names replaced, each once."""
     from jaxattr import metrics
-    from jaxattr.methods import CHEAP
-    from jaxattr.methods import METHODS as EVERY
 
     def possible(names: Any) -> list[str]:
         return [name for name in names if masks or not metrics.METRICS[name].masks]
 
-    methods = {"cheap": CHEAP, "all": EVERY}
-    chosen = [one for name in given["methods"] for one in methods.get(name, (name,))]
     groups = {"cheap": possible(metrics.CHEAP), "all": possible(metrics.METRICS)}
     asked = {one for name in given["measured"] for one in groups.get(name, [name])}
-    return list(dict.fromkeys(chosen)), [name for name in metrics.METRICS if name in asked]
+    return [name for name in metrics.METRICS if name in asked]
 
 
 def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:

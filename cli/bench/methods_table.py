@@ -91,7 +91,7 @@ def _csv(result: Result) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*result.scores[0]._fields, "seconds"])
-    names = {(row.method or row.name, row.model): row.name for row in result.rows}
+    names = {(row.shown, row.model): row.name for row in result.rows}
     for one in result.scores:
         cells = ["" if value is None else value for value in _clean(one._asdict()).values()]
         writer.writerow([*cells, result.seconds[names[(one.method, one.model)]]])

@@ -9,9 +9,8 @@ import click
 
 from jaxattr.cli import scenes
 from jaxattr.cli.bench import perturbation_table as perturbation_text
-from jaxattr.cli.common import answers, options, output
+from jaxattr.cli.common import answers, names, options, output
 from jaxattr.cli.common.records import model_name
-from jaxattr.cli.explain.command import METHODS
 
 if TYPE_CHECKING:
     from jaxattr.bench.perturbation.protocols import Protocol
@@ -78,11 +77,11 @@ class Fractions(click.ParamType):
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice(METHODS),
-    metavar="METHOD",
+    type=names.METHODS,
     default=("complete", "positive"),
     show_default=True,
-    help="Repeatable. Raw attention and a random map are always there.",
+    help="Of `jaxattr methods`, or package.module:function. Repeatable. Raw attention and a random "
+    "map are always there.",
 )
 @click.option("--guide", help="An image file, or a class of the folder (its best recognised one).")
 @click.option(
@@ -204,7 +203,7 @@ def _run(model: Model, chosen: Protocol, given: dict[str, Any]) -> tuple[Result,
             dataset,
             folder,
             chosen,
-            methods=given["methods"],
+            methods=names.methods(given["methods"]),
             guide=guide,
             seed=seed,
             workers=given["workers"],

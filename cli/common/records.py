@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxattr.cli.common.output import Names
     from jaxattr.data.labels import LabelTable
     from jaxattr.experiments.guidance import Guided
+    from jaxattr.methods import Method
     from jaxattr.vit import Model
 
 
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     model: Model
     table: LabelTable
     question: targets.Question
-    method: str
+    method: Method
     formats: tuple[str, ...]
     folder: Path
     drawing: dict[str, Any]

@@ -10,10 +10,10 @@ import click
 
 from jaxattr.cli import scenes
 from jaxattr.cli.common import conservation as conserved
-from jaxattr.cli.common import options, output, targets
+from jaxattr.cli.common import names, options, output, targets
 from jaxattr.cli.common.records import model_name
 from jaxattr.cli.compare import run as comparing
-from jaxattr.cli.explain.command import FORMATS, METHODS
+from jaxattr.cli.explain.command import FORMATS
 from jaxattr.cli.explain.run import finish
 from jaxattr.cli.main import Interrupted
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from jaxattr.cli.compare.run import Answer, Case
     from jaxattr.data.labels import LabelTable
+    from jaxattr.methods import Method
     from jaxattr.vit import Model
-
-_GROUPS = ("cheap", "all")
 
 
 class Compared(NamedTuple):
@@ -35,7 +34,7 @@ class Compared(NamedTuple):
     loss: str
     given: list[Case]
     answers: list[Answer]
-    missing: list[str]
+    missing: list[Method]
     """Methods that an interrupt left out."""
     forward: float
     """Seconds of one forward pass."""
@@ -52,12 +51,11 @@ class Compared(NamedTuple):
     "-m",
     "--methods",
     multiple=True,
-    type=click.Choice((*_GROUPS, *METHODS)),
+    type=names.METHODS_OR_GROUPS,
     default=("cheap",),
     show_default=True,
-    metavar="METHOD",
-    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, or `all`. "
-    "Repeatable; drawn in this order.",
+    help="One of `jaxattr methods`, `cheap` for all that cost at most 10 forward passes, `all`, or "
+    "package.module:function. Repeatable; drawn in this order.",
 )
 @options.views_option
 @options.target_options(
@@ -113,11 +111,12 @@ def compare(
 
     loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
+    chosen = names.methods(methods)
     question = targets.question(target, against, loss, table, heads.link(loaded.config))
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)
     if given:
-        done = _compare(loaded, table, question.loss, given, _methods(methods), views, quiet)
+        done = _compare(loaded, table, question.loss, given, chosen, views, quiet)
         output.show(_table(done))
         for line in (*_constant(done), *_unconserved(done)):
             options.warn(line)
@@ -126,9 +125,8 @@ def compare(
             output.show(f"  {output.path(path)}")
         if done.missing:
             count = f"{len(done.answers)} of {len(done.answers) + len(done.missing)}"
-            raise Interrupted(
-                f"interrupted; {count} methods are written, without {', '.join(done.missing)}."
-            )
+            left = ", ".join(one.name for one in done.missing)
+            raise Interrupted(f"interrupted; {count} methods are written, without {left}.")
     elif not bad:
         options.warn("every class asked for is the one it is set against; nothing is drawn.")
     finish(bad, len(found))
@@ -139,7 +137,7 @@ def _compare(
     table: LabelTable,
     loss: str,
     given: list[Case],
-    chosen: list[str],
+    chosen: tuple[Method, ...],
     views: int,
     quiet: bool,
 ) -> Compared:
@@ -155,16 +153,9 @@ def _compare(
     except KeyboardInterrupt:
         if not answers:
             raise
-    return Compared(model, table, loss, given, answers, chosen[len(answers) :], forward, views)
-
-
-def _methods(names: tuple[str, ...]) -> list[str]:
-    """Names and groups as names, each once."""
-    from jaxattr.methods import CHEAP
-    from jaxattr.methods import METHODS as EVERY
-
-    groups = {"cheap": CHEAP, "all": tuple(EVERY)}
-    return list(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
+    return Compared(
+        model, table, loss, given, answers, list(chosen[len(answers) :]), forward, views
+    )
 
 
 def _constant(done: Compared) -> Iterator[str]:
@@ -172,7 +163,8 @@ def _constant(done: Compared) -> Iterator[str]:
     for answer in done.answers:
         for index in answer.constant():
             title = done.given[index].title(done.table)
-            yield f"{answer.method}: the map of {title} is the same everywhere; it says nothing."
+            said = f"the map of {title} is the same everywhere; it says nothing."
+            yield f"{answer.method.name}: {said}"
 
 
 def _unconserved(done: Compared) -> Iterator[str]:
@@ -203,17 +195,13 @@ def _write(
 
 
 def _table(done: Compared) -> str:
-    from jaxattr.methods import METHODS
-
-    def cost(name: str) -> str:
-        once = METHODS[name].cost
-        return once if done.views == 1 else f"{done.views} x ({once})"
+    def facts(method: Method) -> tuple[str, str, str]:
+        cost = str(method.cost) if done.views == 1 else f"{done.views} x ({method.cost})"
+        return method.name, "yes" if method.signed else "no", cost
 
     rows = [
         (
-            answer.method,
-            "yes" if METHODS[answer.method].signed else "no",
-            cost(answer.method),
+            *facts(answer.method),
             f"{1000 * answer.seconds:.1f}",
             f"{answer.seconds / done.forward:.1f}",
             f"{answer.compiling:.1f}",
@@ -221,22 +209,19 @@ def _table(done: Compared) -> str:
         )
         for answer in done.answers
     ]
-    for name in done.missing:
-        signed = "yes" if METHODS[name].signed else "no"
-        rows.append((name, signed, cost(name), "-", "-", "-", "-"))
+    rows += [(*facts(method), "-", "-", "-", "-") for method in done.missing]
     header = ("method", "signed", "cost", "ms a map", "x forward", "compiling, s", "constant")
     return output.table(header, rows, left=3)
 
 
 def _figure(done: Compared, drawing: dict[str, Any]) -> Figure:
-    from jaxattr.methods import METHODS
     from jaxattr.plot.grid import Column, grid
 
     columns = [
         Column(
-            answer.method,
+            answer.method.name,
             list(answer.maps),
-            METHODS[answer.method].signed,
+            answer.method.signed,
             f"{1000 * answer.seconds:.0f} ms a map",
         )
         for answer in done.answers
@@ -245,7 +230,7 @@ def _figure(done: Compared, drawing: dict[str, Any]) -> Figure:
     if done.views > 1:
         footer += f"  ·  mean of {done.views} views"
     if done.missing:
-        footer = f"interrupted, without {', '.join(done.missing)}  ·  {footer}"
+        footer = f"interrupted, without {', '.join(one.name for one in done.missing)}  ·  {footer}"
     return grid(comparing.rows(done.given, done.table), columns, footer=footer, **drawing)
 
 
@@ -259,8 +244,8 @@ def _content(done: Compared) -> dict[str, Any]:
         "model": done.model.name,
         "loss": done.loss,
         "views": done.views,
-        "methods": [answer.method for answer in answers],
-        "missing": done.missing,
+        "methods": [answer.method.name for answer in answers],
+        "missing": [one.name for one in done.missing],
         "images": [str(case.photo.path) for case in given],
         "classes": [done.table.short(case.asked.target) for case in given],
         "class_indices": np.array([case.asked.target for case in given], np.int32),

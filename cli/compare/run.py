@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from jaxattr.cli.common.records import Photo
     from jaxattr.data.labels import LabelTable
+    from jaxattr.methods import Method
     from jaxattr.plot.grid import Row
     from jaxattr.vit import Model
 
@@ -44,7 +45,7 @@ class Case(NamedTuple):
 class Answer(NamedTuple):
     """One method's maps of all cases."""
 
-    method: str
+    method: Method
     maps: np.ndarray
     """`[case, row, column]`."""
     compiling: float
@@ -81,28 +82,28 @@ def cases(
 def compare(
     model: Model,
     given: Sequence[Case],
-    methods: Sequence[str],
+    methods: Sequence[Method],
     views: int,
     loss: str,
     report: Callable[[str, int], None],
 ) -> Iterator[Answer]:
     """Every method's maps; `report` is told the name and number of each before it starts."""
-    for number, name in enumerate(methods):
-        report(name, number)
-        yield interruptible(lambda name=name: _answer(model, given, name, views, loss))
+    for number, method in enumerate(methods):
+        report(method.name, number)
+        yield interruptible(lambda method=method: _answer(model, given, method, views, loss))
 
 
-def _answer(model: Model, given: Sequence[Case], name: str, views: int, loss: str) -> Answer:
+def _answer(model: Model, given: Sequence[Case], method: Method, views: int, loss: str) -> Answer:
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     from jaxattr.bench.timing import timed
 
-    build, method = targets.loss(loss), explaining.method_of(model, name, views)
+    build, function = targets.loss(loss), explaining.viewed(model, method, views)
 
     def one(model: Model, image: Any, first: Any, second: Any) -> Any:
-        return method(model, image, build(first, second))
+        return function(model, image, build(first, second))
 
     def arguments(case: Case) -> tuple[Any, ...]:
         target, against = case.asked
@@ -114,7 +115,7 @@ def _answer(model: Model, given: Sequence[Case], name: str, views: int, loss: st
     run = jax.jit(one).lower(*asked[0]).compile()
     compiling = time.perf_counter() - began
     found = timed([partial(run, *each) for each in asked])
-    return Answer(name, np.stack(found.results), compiling, found.seconds, found.executions)
+    return Answer(method, np.stack(found.results), compiling, found.seconds, found.executions)
 
 
 def forward_seconds(model: Model, case: Case) -> float:

@@ -8,51 +8,12 @@ from pathlib import Path
 import click
 
 from jaxattr.cli import scenes
-from jaxattr.cli.common import options, output, targets
+from jaxattr.cli.common import names, options, output, targets
 from jaxattr.cli.common.records import Explained, Run
 from jaxattr.cli.explain import guides
 from jaxattr.cli.explain import run as explaining
 from jaxattr.cli.explain.show import answer, warnings, write
 
-# The names of `jaxattr.methods.METHODS`, which a test holds equal: `--help` must not import jax.
-METHODS = (
-    "absolute",
-    "attention_flow",
-    "attn_lrp",
-    "bi_cam",
-    "bi_head",
-    "bi_token",
-    "ca_lig",
-    "caap",
-    "complete",
-    "conservative",
-    "cp_lrp",
-    "dix",
-    "finer_cam",
-    "fullgrad_plus",
-    "grad_cam",
-    "grad_eclip",
-    "gradient_rollout",
-    "hires_cam",
-    "input_x_gradient",
-    "integrated_gradients",
-    "layer_cam",
-    "legrad",
-    "lrp",
-    "positive",
-    "raw_attention",
-    "res_lrp",
-    "rise",
-    "rollout",
-    "saliency",
-    "smooth_grad",
-    "t_attr",
-    "tam",
-    "tis",
-    "token_relevance",
-    "vit_cx",
-    "xgrad_cam",
-)
 FORMATS = ("png", "svg", "pdf", "json", "npz")
 _CHUNK = 8
 
@@ -70,11 +31,10 @@ _CHUNK = 8
 @guides.guide_options
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
-    metavar="METHOD",
+    type=names.METHODS,
     default="conservative",
     show_default=True,
-    help="One of `jaxattr methods`.",
+    help="One of `jaxattr methods`, or package.module:function.",
 )
 @options.views_option
 @options.folder_option(
@@ -154,7 +114,7 @@ def explain(
         model=loaded,
         table=table,
         question=question,
-        method=method,
+        method=names.method(method),
         formats=tuple(dict.fromkeys(formats)),
         folder=folder,
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},

@@ -122,7 +122,7 @@ def _maps(run: Run) -> Any:
 
     build, method = (
         targets.loss(run.question.loss),
-        explaining.method_of(run.model, run.method, run.views),
+        explaining.viewed(run.model, run.method, run.views),
     )
 
     @jax.jit

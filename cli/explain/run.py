@@ -13,6 +13,7 @@ from jaxattr.cli.explain.show import visible
 from jaxattr.cli.main import Failure
 
 if TYPE_CHECKING:
+    from jaxattr.methods import Method
     from jaxattr.vit import Model, Preprocessing
 
 _TOGETHER = 16
@@ -26,7 +27,7 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
 
     from jaxattr.gradients import over_images
 
-    build, method = targets.loss(run.question.loss), method_of(run.model, run.method, run.views)
+    build, method = targets.loss(run.question.loss), viewed(run.model, run.method, run.views)
 
     forward = jax.jit(classify)
 
@@ -60,12 +61,11 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
             yield Explained(photo, one, chances, pairs, found[: len(pairs)])
 
 
-def method_of(model: Model, name: str, views: int) -> Callable[..., Any]:
-    """A method by its name; the mean over views of the image where more than one is asked for."""
-    from jaxattr.methods import METHODS
+def viewed(model: Model, method: Method, views: int) -> Callable[..., Any]:
+    """A method's function; the mean over views of the image where more than one is asked for."""
     from jaxattr.methods.views import averaged, chosen
 
-    function = METHODS[name].function
+    function = method.function
     return function if views == 1 else averaged(function, chosen(model.config, views))
 
 

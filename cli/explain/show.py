@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from jaxattr.plot.figures import Panel
     from jaxattr.vit import Preprocessing
 
-# What the colours of a method without a sign mean, where more is known than that they matter.
-_UNSIGNED = {
-    "positive": "for {}",
-    **dict.fromkeys(("absolute", "saliency", "smooth_grad"), "for or against {}"),
-}
-
 
 def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:
     """The part of a photo that the model sees, in the photo's own proportions, `[h, w, 3]`."""
@@ -170,7 +164,6 @@ def _file_name(run: Run, pair: targets.Asked) -> str:
 
 def panel(run: Run, one: Explained, index: int) -> Panel:
     """One of the maps, with what its colours mean."""
-    from jaxattr.methods import METHODS
     from jaxattr.plot.figures import Panel
 
     target, against = one.asked[index]
@@ -181,15 +174,8 @@ def panel(run: Run, one: Explained, index: int) -> Panel:
         other = run.table.short(against)
         title, negative = f"{name} against {other}", f"for {other}"
         detail += f"  against  {answers.said(one.probabilities, one.logits, against)}"
-    positive = f"for {name}"
-    method = METHODS[run.method]
-    if not method.signed:
-        negative = None
-        words = "matters for {}"
-        if not method.target_dependent:
-            words = "where attention goes, whatever the class"
-        positive = _UNSIGNED.get(run.method, words).format(name)
-    return Panel(one.maps[index], title, detail, positive, negative)
+    positive = run.method.meaning.replace("{}", name)
+    return Panel(one.maps[index], title, detail, positive, negative if run.method.signed else None)
 
 
 def words(run: Run, one: Explained) -> dict[str, str]:
@@ -198,7 +184,7 @@ def words(run: Run, one: Explained) -> dict[str, str]:
     numbers = one.logits if one.probabilities is None else one.probabilities
     most = ", ".join(f"{run.table.short(i)} {numbers[i]:.2f}" for i in best)
     known = "largest values" if one.probabilities is None else "most probable"
-    method = f"method {run.method}" + (f", mean of {run.views} views" if run.views > 1 else "")
+    method = f"method {run.method.name}" + (f", mean of {run.views} views" if run.views > 1 else "")
     parts = [model_name(run.model), method, f"loss {run.question.loss}"]
     return {
         "title": one.photo.path.name,
@@ -217,7 +203,7 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
     content: dict[str, Any] = {
         "image": str(one.photo.path),
         "model": run.model.name,
-        "method": run.method,
+        "method": run.method.name,
         "views": run.views,
         "loss": run.question.loss,
         "classes": np.array([pair.target for pair in one.asked], np.int32),

@@ -72,7 +72,7 @@ def draw(asked: trials.Trials, found: dict[str, np.ndarray]) -> bytes:
         for image, label in zip(asked.images, asked.label, strict=True)
     ]
     columns = [
-        Column(name, list(found[name]), method.signed, method.cost)
+        Column(name, list(found[name]), method.signed, str(method.cost))
         for name, method in METHODS.items()
     ]
     figure = grid(rows, columns, per_band=8, footer="embedded model, loss log-odds", smooth=False)

@@ -46,6 +46,8 @@ class Receipt:
     """The guide's name, class, layout and SHA-256."""
     target: str | None = None
     """What `bench methods` explains where it is not the label."""
+    own_methods: dict[str, str] | None = None
+    """Digests of the methods that are not built in, by name: a changed one is another run's."""
 
 
 @dataclass(frozen=True)

@@ -158,13 +158,13 @@ def cancellation(model: Model, image: Image, loss: Loss, rules: Rules) -> Cancel
     return Cancellation(found[..., 0], found[..., 1])
 
 
-START = {"lrp": "derivative", "attn_lrp": "product", "res_lrp": "product", "cp_lrp": "product"}
-"""What the relevance of each method's pixels starts from at the logits: the loss's derivative, or
-this times the logits."""
+Start = Literal["derivative", "product"]
+"""What the relevance of pixels starts from at the logits: the loss's derivative, or this times the
+logits."""
 
 
 def gain(
-    method: str,
+    start: Start,
     values: Float[np.ndarray, "row column"],
     logits: Float[np.ndarray, "class"],
     loss: Loss,
@@ -175,10 +175,8 @@ def gain(
     start of both signs, as of a difference, may cancel: below 1 nothing is wrong.
     """
     wide = jnp.asarray(logits, jnp.float32)
-    start = jax.grad(loss)(wide)
-    if START[method] == "product":
-        start = start * wide
-    started = float(jnp.abs(start).sum())
+    derivative = jax.grad(loss)(wide)
+    started = float(jnp.abs(derivative * wide if start == "product" else derivative).sum())
     total = abs(float(np.sum(values, dtype=np.float64)))
     return total / started if started else float("inf") if total else 1.0
 

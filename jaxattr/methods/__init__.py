@@ -1,173 +1,112 @@
-"""The attribution methods: one file each, one row each in `METHODS`, one contract for all.
+"""The attribution methods: one file each, one record each in `METHODS`, one contract for all.
 
-`METHODS[name].function(model, image, loss) -> [row, column]`: one image in, a raw map out, signed
-where the mathematics has a sign, never scaled for display.
+`methods.<name>(model, image, loss) -> [row, column]`: one image in, a raw map out, signed where the
+mathematics has a sign, never scaled for display. What is said of a method stands beside its
+function, in the decorator `method`; files are found, not listed. A function of one's own is taken
+wherever a method's name is, see `resolve`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from jaxattr import registry
+from jaxattr.errors import JaxattrError
 from jaxattr.methods import views as views
-from jaxattr.methods.absolute import absolute as absolute
-from jaxattr.methods.attention_flow import attention_flow as attention_flow
-from jaxattr.methods.attn_lrp import attn_lrp as attn_lrp
-from jaxattr.methods.bi_cam import bi_cam as bi_cam
-from jaxattr.methods.bi_head import bi_head as bi_head
-from jaxattr.methods.bi_token import bi_token as bi_token
-from jaxattr.methods.ca_lig import ca_lig as ca_lig
-from jaxattr.methods.caap import caap as caap
-from jaxattr.methods.complete import complete as complete
-from jaxattr.methods.conservative import conservative as conservative
-from jaxattr.methods.cp_lrp import cp_lrp as cp_lrp
-from jaxattr.methods.dix import dix as dix
-from jaxattr.methods.finer_cam import finer_cam as finer_cam
-from jaxattr.methods.fullgrad_plus import fullgrad_plus as fullgrad_plus
-from jaxattr.methods.grad_cam import grad_cam as grad_cam
-from jaxattr.methods.grad_eclip import grad_eclip as grad_eclip
-from jaxattr.methods.gradient_rollout import gradient_rollout as gradient_rollout
-from jaxattr.methods.hires_cam import hires_cam as hires_cam
-from jaxattr.methods.input_x_gradient import input_x_gradient as input_x_gradient
-from jaxattr.methods.integrated_gradients import integrated_gradients as integrated_gradients
-from jaxattr.methods.layer_cam import layer_cam as layer_cam
-from jaxattr.methods.legrad import legrad as legrad
-from jaxattr.methods.lrp import lrp as lrp
-from jaxattr.methods.method import Method
-from jaxattr.methods.positive import positive as positive
-from jaxattr.methods.raw_attention import raw_attention as raw_attention
-from jaxattr.methods.res_lrp import res_lrp as res_lrp
-from jaxattr.methods.rise import rise as rise
-from jaxattr.methods.rollout import rollout as rollout
-from jaxattr.methods.saliency import saliency as saliency
-from jaxattr.methods.smooth_grad import smooth_grad as smooth_grad
-from jaxattr.methods.t_attr import t_attr as t_attr
-from jaxattr.methods.tam import tam as tam
-from jaxattr.methods.tis import tis as tis
-from jaxattr.methods.token_relevance import token_relevance as token_relevance
-from jaxattr.methods.vit_cx import vit_cx as vit_cx
-from jaxattr.methods.xgrad_cam import xgrad_cam as xgrad_cam
+from jaxattr.methods.method import Cost as Cost
+from jaxattr.methods.method import Method as Method
+from jaxattr.methods.method import MethodFunction as MethodFunction
+from jaxattr.methods.method import method as method
+from jaxattr.methods.method import method_of as method_of
 
-_PAPER = "Cui, Fan, Chen 2026"
+MethodLike: TypeAlias = str | Method | Callable[..., Any]
+"""A name of `METHODS`, `package.module:function`, or the function itself."""
 
-# name, function, signed, target-dependent, differentiates, cost, source
-_ROWS = (
-    (
-        "conservative",
-        conservative,
-        True,
-        True,
-        "attention",
-        "1F + 1B",
-        "ours, after Cui et al.",
-    ),
-    ("token_relevance", token_relevance, True, True, "hidden", "1F + 1B", "ours"),
-    ("raw_attention", raw_attention, False, False, "nothing", "1F", "Vaswani et al. 2017"),
-    ("rollout", rollout, False, False, "nothing", "1F", f"{_PAPER}, Eq. 1-3"),
-    (
-        "attention_flow",
-        attention_flow,
-        False,
-        False,
-        "nothing",
-        "1F + 1S",
-        "Abnar and Zuidema 2020",
-    ),
-    ("positive", positive, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 4 (GAE)"),
-    ("complete", complete, True, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 5"),
-    ("absolute", absolute, False, True, "attention", "1F + 1B", f"{_PAPER}, Eq. 6"),
-    ("gradient_rollout", gradient_rollout, False, True, "attention", "1F + 1B", "Gildenblat 2020"),
-    ("grad_cam", grad_cam, True, True, "tokens", "1F + 1B", "Selvaraju et al. 2017"),
-    ("layer_cam", layer_cam, True, True, "tokens", "1F + 1B", "Jiang et al. 2021"),
-    ("hires_cam", hires_cam, True, True, "tokens", "1F + 1B", "Draelos and Carin 2020"),
-    ("xgrad_cam", xgrad_cam, True, True, "tokens", "1F + 1B", "Fu et al. 2020"),
-    ("finer_cam", finer_cam, True, True, "tokens", "1F + 1B", "Zhang et al. 2025"),
-    ("legrad", legrad, False, True, "attention", "1F + 1B", "Bousselham et al. 2024"),
-    ("grad_eclip", grad_eclip, True, True, "context", "1F + 1b", "Zhao et al. 2024"),
-    ("bi_cam", bi_cam, True, True, "context", "1F + 1B", "Su and Luo 2026"),
-    ("tam", tam, False, True, "attention", "21F + 20b", "Yuan et al. 2021"),
-    ("bi_head", bi_head, False, True, "attention", "21F + 1B + 20b", "Chen et al. 2023"),
-    ("bi_token", bi_token, False, True, "attention", "21F + 20b", "Chen et al. 2023"),
-    ("dix", dix, False, True, "attention", "23F + 22B", "Barkan et al. 2023"),
-    ("t_attr", t_attr, False, True, "attention", "1F + 2B", "Chefer et al. 2021"),
-    ("lrp", lrp, True, True, "pixels", "1F + 1B", "Chefer et al. 2021"),
-    ("attn_lrp", attn_lrp, True, True, "pixels", "1F + 1B", "Achtibat et al. 2024"),
-    ("res_lrp", res_lrp, True, True, "pixels", "1F + 1B", "Berend et al. 2026"),
-    ("cp_lrp", cp_lrp, True, True, "pixels", "1F + 1B", "Ali et al. 2022"),
-    ("fullgrad_plus", fullgrad_plus, True, True, "hidden", "1F + 1B", "Mehri et al. 2025"),
-    ("saliency", saliency, False, True, "pixels", "1F + 1B", "Simonyan et al. 2013"),
-    (
-        "input_x_gradient",
-        input_x_gradient,
-        True,
-        True,
-        "pixels",
-        "1F + 1B",
-        "Shrikumar et al. 2016",
-    ),
-    (
-        "integrated_gradients",
-        integrated_gradients,
-        True,
-        True,
-        "pixels",
-        "50F + 50B",
-        "Sundararajan et al. 2017",
-    ),
-    ("smooth_grad", smooth_grad, False, True, "pixels", "5F + 5B", "Smilkov et al. 2017"),
-    (
-        "ca_lig",
-        ca_lig,
-        True,
-        True,
-        "hidden, attention",
-        "121F + 121B",
-        "Mersha and Kalita 2026 (experimental)",
-    ),
-    ("caap", caap, True, True, "nothing", "133F", "Izadi et al. 2026"),
-    ("rise", rise, False, True, "nothing", "6000F", "Petsiuk et al. 2018"),
-    ("vit_cx", vit_cx, False, True, "nothing", "52F", "Xie et al. 2023"),
-    ("tis", tis, False, True, "nothing", "1025F", "Englebert et al. 2023"),
+# The order of tables and of the gallery; what is not named comes last, by file name.
+_ORDER = (
+    *("conservative", "token_relevance", "raw_attention", "rollout", "attention_flow"),
+    *("positive", "complete", "absolute", "gradient_rollout"),
+    *("grad_cam", "layer_cam", "hires_cam", "xgrad_cam", "finer_cam", "legrad", "grad_eclip"),
+    *("bi_cam", "tam", "bi_head", "bi_token", "dix", "t_attr"),
+    *("lrp", "attn_lrp", "res_lrp", "cp_lrp", "fullgrad_plus"),
+    *("saliency", "input_x_gradient", "integrated_gradients", "smooth_grad", "ca_lig"),
+    *("caap", "rise", "vit_cx", "tis"),
 )
-_GRAD_CAM = "pytorch-grad-cam"
-_CHEFER = "Transformer-Explainability"
-_OWN = "nothing: own reading"
-# With what maps were compared; a test holds this against the vectors that there are.
-_EQUALS = {
-    "raw_attention": _CHEFER,
-    "rollout": f"attention_flow, {_CHEFER}, vit-explain (strict)",
-    "attention_flow": "attention_flow; a linear programme",
-    "positive": "Transformer-MM-Explainability; transformerinterp",
-    "complete": "the paper's equations in float64",
-    "absolute": "the paper's equations in float64",
-    "conservative": "nothing: ours; by hand in float64",
-    "token_relevance": "nothing: ours; by hand in float64",
-    "gradient_rollout": "vit-explain (strict)",
-    "grad_cam": f"{_GRAD_CAM}; {_CHEFER}",
-    "layer_cam": _GRAD_CAM,
-    "hires_cam": _GRAD_CAM,
-    "xgrad_cam": _GRAD_CAM,
-    "finer_cam": "nothing; its loss: the published formula",
-    "legrad": "LeGrad",
-    "grad_eclip": "Grad-Eclip (single head)",
-    "bi_cam": _OWN,
-    "tam": "Transition_Attention_Maps",
-    "bi_head": "transformerinterp",
-    "bi_token": "transformerinterp",
-    "dix": "dix (strict)",
-    "t_attr": f"{_CHEFER}; Transition_Attention_Maps",
-    "lrp": _CHEFER,
-    "attn_lrp": "LRP-eXplains-Transformers",
-    "res_lrp": "nothing; its rules by hand in float64",
-    "cp_lrp": "LRP-eXplains-Transformers; zennit",
-    "fullgrad_plus": f"{_OWN}; by hand in float64",
-    "saliency": "captum",
-    "input_x_gradient": "captum",
-    "integrated_gradients": "captum",
-    "smooth_grad": "captum",
-    "ca_lig": f"{_OWN}, experimental",
-    "caap": _OWN,
-    "rise": "RISE",
-    "vit_cx": "CausalX-ViT",
-    "tis": "Transformer_Input_Sampling",
+
+
+def _place(one: Method) -> int:
+    return _ORDER.index(one.name) if one.name in _ORDER else len(_ORDER)
+
+
+METHODS: dict[str, Method] = {
+    one.name: one for one in sorted(registry.discover(__name__, __path__, Method), key=_place)
 }
-METHODS: dict[str, Method] = {row[0]: Method(*row, _EQUALS[row[0]]) for row in _ROWS}
-CHEAP = tuple(name for name, method in METHODS.items() if method.forwards <= 10)
+CHEAP = tuple(name for name, one in METHODS.items() if one.forwards <= 10)
 """What comparisons take where nothing is asked for; the others cost 7 to 600 times as much."""
+# The functions by their names, in place of the modules; `__init__.pyi` types them.
+globals().update({name: one.function for name, one in METHODS.items()})
+
+
+def resolve(given: MethodLike) -> Method:
+    """A method by its name, by `package.module:function`, or of a function.
+
+    A function of one's own that has the name of another method goes by its full name.
+
+    Raises:
+        JaxattrError: an unknown name, or nothing that can be called.
+    """
+    if isinstance(given, str):
+        if given in METHODS:
+            return METHODS[given]
+        found = registry.find(given, "method")
+        if found is None:
+            raise JaxattrError(
+                f"unknown method {given}; choose from {', '.join(METHODS)}, or write "
+                "package.module:function."
+            )
+        return resolve(found)
+    if not isinstance(given, Method) and not callable(given):
+        raise JaxattrError(
+            f"a method is {type(given).__name__}; give a name, or a function of model, image and "
+            "loss."
+        )
+    one = given if isinstance(given, Method) else method_of(given)
+    known = METHODS.get(one.name)
+    if known is not None and known.function is not one.function:
+        return _renamed(one)
+    return one
+
+
+def resolve_all(given: Iterable[MethodLike]) -> tuple[Method, ...]:
+    """Each once, in their order.
+
+    Raises:
+        JaxattrError: an unknown name, or two methods of one's own that have the same.
+    """
+    found: dict[str, Method] = {}
+    for one in map(resolve, given):
+        if found.setdefault(one.name, one).function is not one.function:
+            raise JaxattrError(f"two methods have the name {one.name}; give one another name.")
+    return tuple(found.values())
+
+
+def own(given: Iterable[Method]) -> dict[str, str] | None:
+    """What identifies those that are not built in, by name, for receipts; `None`: all are."""
+    found = {one.name: registry.digest(one.function) for one in given if not _built_in(one)}
+    return found or None
+
+
+def in_order(given: Iterable[Method]) -> tuple[Method, ...]:
+    """In the order of `METHODS`, one's own behind them."""
+    places = {name: place for place, name in enumerate(METHODS)}
+    return tuple(sorted(given, key=lambda one: places.get(one.name, len(places))))
+
+
+def _built_in(one: Method) -> bool:
+    return one.name in METHODS
+
+
+def _renamed(one: Method) -> Method:
+    return replace(one, name=registry.full_name(one.function))

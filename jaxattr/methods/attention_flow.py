@@ -3,10 +3,19 @@ from __future__ import annotations
 from jaxattr.gradients import readout, to_map
 from jaxattr.gradients.corrections import with_residual
 from jaxattr.methods._flow import max_flows
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, forward
 from jaxattr.vit.nonlinear import at_least_float32
 
 
+@method(
+    signed=False,
+    target_dependent=False,
+    differentiates="nothing",
+    cost=Cost(forward=1, flow=1),
+    source="Abnar and Zuidema 2020",
+    equals="attention_flow; a linear programme",
+)
 def attention_flow(
     model: Model,
     image: Image,

@@ -4,9 +4,18 @@ from jaxtyping import Array
 
 from jaxattr.gradients import relevance
 from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="pixels",
+    cost=Cost(forward=1, backward=1),
+    source="Achtibat et al. 2024",
+    equals="LRP-eXplains-Transformers",
+    complete="output",
+    start="product",
+)
 def attn_lrp(model: Model, image: Image, loss: Loss) -> Map:
     """Pixels times their derivative under the rules of AttnLRP, summed over each patch.
 

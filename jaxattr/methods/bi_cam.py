@@ -5,9 +5,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import check_start_layer, to_map
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
+@method(
+    differentiates="context",
+    cost=Cost(forward=1, backward=1),
+    source="Su and Luo 2026",
+    equals="nothing: own reading",
+)
 def bi_cam(
     model: Model,
     image: Image,

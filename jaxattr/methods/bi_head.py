@@ -5,9 +5,17 @@ from jaxtyping import Array, Float
 
 from jaxattr.gradients import attention_gradients, check_start_layer, feedback_map
 from jaxattr.gradients.sites import integrated_last_gradient
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=21, backward=1, block=20),
+    source="Chen et al. 2023",
+    equals="transformerinterp",
+)
 def bi_head(
     model: Model,
     image: Image,

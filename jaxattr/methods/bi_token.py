@@ -5,9 +5,17 @@ from jaxtyping import Array, Float
 
 from jaxattr.gradients import check_start_layer, feedback_map
 from jaxattr.gradients.sites import integrated_last_gradient
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=21, block=20),
+    source="Chen et al. 2023",
+    equals="transformerinterp",
+)
 def bi_token(
     model: Model,
     image: Image,

@@ -8,9 +8,16 @@ from jaxtyping import Array, Float
 
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
 from jaxattr.gradients.corrections import mean_product
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
+@method(
+    differentiates="hidden, attention",
+    cost=Cost(forward=121, backward=121),
+    source="Mersha and Kalita 2026 (experimental)",
+    equals="nothing: own reading, experimental",
+)
 def ca_lig(model: Model, image: Image, loss: Loss, *, steps: int = 10, start_layer: int = 0) -> Map:
     """Experimental: rollout of integrated gradients of each block's tokens, spread by attention.
 

@@ -5,6 +5,7 @@ from jaxtyping import Array
 
 from jaxattr.gradients import arrange, check_start_layer
 from jaxattr.methods._masking import over_masks
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import (
     Image,
     Loss,
@@ -19,6 +20,12 @@ from jaxattr.vit import (
 )
 
 
+@method(
+    differentiates="nothing",
+    cost=Cost(forward=133),
+    source="Izadi et al. 2026",
+    equals="nothing: own reading",
+)
 def caap(
     model: Model,
     image: Image,

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 from jaxattr.gradients import rollout_row, to_map
 from jaxattr.gradients.corrections import CORRECTIONS
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="attention",
+    cost=Cost(forward=1, backward=1),
+    source="Cui, Fan, Chen 2026, Eq. 5",
+    equals="the paper's equations in float64",
+)
 def complete(model: Model, image: Image, loss: Loss, *, start_layer: int = 0) -> Map:
     """Attention weighted by its whole gradient, signs kept: `Π_l (I + E_h(∇A_l ⊙ A_l))`.
 

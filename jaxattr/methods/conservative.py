@@ -2,9 +2,16 @@ from __future__ import annotations
 
 from jaxattr.gradients import relevance, rollout_row, to_map
 from jaxattr.gradients.corrections import CORRECTIONS
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="attention",
+    cost=Cost(forward=1, backward=1),
+    source="ours, after Cui et al.",
+    equals="nothing: ours; by hand in float64",
+)
 def conservative(model: Model, image: Image, loss: Loss, *, start_layer: int = 0) -> Map:
     """Attention weighted by its relevance: `Π_l (I + E_h(∇A_l ⊙ A_l))`, ∇ conservative.
 

@@ -4,9 +4,18 @@ from jaxtyping import Array
 
 from jaxattr.gradients import relevance
 from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="pixels",
+    cost=Cost(forward=1, backward=1),
+    source="Ali et al. 2022",
+    equals="LRP-eXplains-Transformers; zennit",
+    complete="output",
+    start="product",
+)
 def cp_lrp(
     model: Model,
     image: Image,

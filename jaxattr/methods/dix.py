@@ -8,9 +8,17 @@ from jaxtyping import Array
 from jaxattr.gradients import readout, to_map
 from jaxattr.gradients.corrections import divide, with_residual
 from jaxattr.gradients.sites import at_layer
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=23, backward=22),
+    source="Barkan et al. 2023",
+    equals="dix (strict)",
+)
 def dix(
     model: Model,
     image: Image,

@@ -7,9 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.methods.grad_cam import grad_cam
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Logits, Loss, Map, Model
 
 
+@method(
+    differentiates="tokens",
+    cost=Cost(forward=1, backward=1),
+    source="Zhang et al. 2025",
+    equals="nothing; its loss: the published formula",
+)
 def finer_cam(
     model: Model,
     image: Image,

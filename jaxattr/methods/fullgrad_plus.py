@@ -7,9 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import relevance, to_map
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Rules, Taps, ViTConfig, forward, nonlinear
 
 
+@method(
+    differentiates="hidden",
+    cost=Cost(forward=1, backward=1),
+    source="Mehri et al. 2025",
+    equals="nothing: own reading; by hand in float64",
+)
 def fullgrad_plus(model: Model, image: Image, loss: Loss) -> Map:
     """What each block's tokens and all biases contribute, summed over blocks (LibraGrad FullGrad+).
 

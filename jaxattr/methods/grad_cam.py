@@ -4,9 +4,16 @@ from typing import Literal
 
 from jaxattr.gradients import arrange
 from jaxattr.gradients.sites import channels
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="tokens",
+    cost=Cost(forward=1, backward=1),
+    source="Selvaraju et al. 2017",
+    equals="pytorch-grad-cam; Transformer-Explainability",
+)
 def grad_cam(
     model: Model,
     image: Image,

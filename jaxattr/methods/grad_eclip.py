@@ -8,9 +8,16 @@ from jaxtyping import Array, Float
 
 from jaxattr.gradients import arrange, readout
 from jaxattr.gradients.sites import at_layer
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, LayerNorm, Logits, Loss, Map, Model, Rules, Taps, forward
 
 
+@method(
+    differentiates="context",
+    cost=Cost(forward=1, block=1),
+    source="Zhao et al. 2024",
+    equals="Grad-Eclip (single head)",
+)
 def grad_eclip(
     model: Model,
     image: Image,

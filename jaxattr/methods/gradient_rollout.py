@@ -4,9 +4,17 @@ import jax.numpy as jnp
 
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, to_map
 from jaxattr.gradients.corrections import discard, divide, mean_product, with_residual
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=1, backward=1),
+    source="Gildenblat 2020",
+    equals="vit-explain (strict)",
+)
 def gradient_rollout(
     model: Model,
     image: Image,

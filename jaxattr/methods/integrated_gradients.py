@@ -3,9 +3,17 @@ from __future__ import annotations
 from typing import Literal
 
 from jaxattr.gradients.sites import integrated_image_gradient, per_patch
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="pixels",
+    cost=Cost(forward=50, backward=50),
+    source="Sundararajan et al. 2017",
+    equals="captum",
+    complete="change",
+)
 def integrated_gradients(
     model: Model,
     image: Image,

@@ -6,9 +6,16 @@ import jax.numpy as jnp
 
 from jaxattr.gradients import arrange
 from jaxattr.gradients.sites import channels
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="tokens",
+    cost=Cost(forward=1, backward=1),
+    source="Jiang et al. 2021",
+    equals="pytorch-grad-cam",
+)
 def layer_cam(
     model: Model,
     image: Image,

@@ -5,9 +5,17 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxattr.gradients import to_map
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, Taps, ViT, apply, apply_block, forward
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=1, backward=1),
+    source="Bousselham et al. 2024",
+    equals="LeGrad",
+)
 def legrad(
     model: Model,
     image: Image,

@@ -8,11 +8,20 @@ from jaxtyping import Array
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, relevance, to_map
 from jaxattr.gradients.corrections import with_residual
 from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 READOUTS = ("full", "rollout", "last_layer", "second_layer")
 
 
+@method(
+    differentiates="pixels",
+    cost=Cost(forward=1, backward=1),
+    source="Chefer et al. 2021",
+    equals="Transformer-Explainability",
+    complete="one",
+    start="derivative",
+)
 def lrp(
     model: Model,
     image: Image,

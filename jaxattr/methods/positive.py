@@ -7,9 +7,18 @@ from jaxtyping import Array
 
 from jaxattr.gradients import Layer, readout, rollout_row, to_map, walk_back
 from jaxattr.gradients.corrections import CORRECTIONS, mean_product
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=1, backward=1),
+    source="Cui, Fan, Chen 2026, Eq. 4 (GAE)",
+    equals="Transformer-MM-Explainability; transformerinterp",
+    shows="for {}",
+)
 def positive(
     model: Model,
     image: Image,

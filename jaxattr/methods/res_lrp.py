@@ -4,9 +4,18 @@ from jaxtyping import Array
 
 from jaxattr.gradients import relevance
 from jaxattr.gradients.sites import image_gradient, in_float64, per_patch
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    differentiates="pixels",
+    cost=Cost(forward=1, backward=1),
+    source="Berend et al. 2026",
+    equals="nothing; its rules by hand in float64",
+    complete="output",
+    start="product",
+)
 def res_lrp(model: Model, image: Image, loss: Loss, *, gamma: float = 1.0) -> Map:
     """Pixels times their derivative under the rules of ResLRP, summed over each patch.
 

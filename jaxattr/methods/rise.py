@@ -6,10 +6,18 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxattr.methods._masking import over_masks, patch_mean, score
+from jaxattr.methods.method import Cost, method
 from jaxattr.resampling import along_both, linear
 from jaxattr.vit import Image, Loss, Map, Model, check_image, predict
 
 
+@method(
+    signed=False,
+    differentiates="nothing",
+    cost=Cost(forward=6000),
+    source="Petsiuk et al. 2018",
+    equals="RISE",
+)
 def rise(
     model: Model,
     image: Image,

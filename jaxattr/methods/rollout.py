@@ -4,9 +4,18 @@ from typing import Literal
 
 from jaxattr.gradients import check_start_layer, readout, to_map
 from jaxattr.gradients.corrections import discard, divide, fuse, with_residual
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, forward
 
 
+@method(
+    signed=False,
+    target_dependent=False,
+    differentiates="nothing",
+    cost=Cost(forward=1),
+    source="Cui, Fan, Chen 2026, Eq. 1-3",
+    equals="attention_flow, Transformer-Explainability, vit-explain (strict)",
+)
 def rollout(
     model: Model,
     image: Image,

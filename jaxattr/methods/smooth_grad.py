@@ -5,9 +5,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxattr.gradients.sites import per_patch, smoothed_image_gradient
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, check_image
 
 
+@method(
+    signed=False,
+    differentiates="pixels",
+    cost=Cost(forward=5, backward=5),
+    source="Smilkov et al. 2017",
+    equals="captum",
+    shows="for or against {}",
+)
 def smooth_grad(
     model: Model,
     image: Image,

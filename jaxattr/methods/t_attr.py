@@ -6,9 +6,17 @@ from jaxtyping import Array
 from jaxattr.gradients import attention_gradients, check_start_layer, readout, relevance, to_map
 from jaxattr.gradients.corrections import divide, with_residual
 from jaxattr.gradients.sites import in_float64
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=1, backward=2),
+    source="Chefer et al. 2021",
+    equals="Transformer-Explainability; Transition_Attention_Maps",
+)
 def t_attr(
     model: Model,
     image: Image,

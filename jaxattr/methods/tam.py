@@ -4,9 +4,17 @@ import jax.numpy as jnp
 
 from jaxattr.gradients import check_start_layer, read_rows, to_map
 from jaxattr.gradients.sites import integrated_last_gradient, last_attention_gradient
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model, forward
 
 
+@method(
+    signed=False,
+    differentiates="attention",
+    cost=Cost(forward=21, block=20),
+    source="Yuan et al. 2021",
+    equals="Transition_Attention_Maps",
+)
 def tam(
     model: Model,
     image: Image,

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxattr.gradients import arrange
 from jaxattr.methods._clustering import k_means
 from jaxattr.methods._masking import over_masks, score
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import (
     Image,
     Loss,
@@ -24,6 +25,13 @@ from jaxattr.vit import (
 )
 
 
+@method(
+    signed=False,
+    differentiates="nothing",
+    cost=Cost(forward=1025),
+    source="Englebert et al. 2023",
+    equals="Transformer_Input_Sampling",
+)
 def tis(
     model: Model,
     image: Image,

@@ -4,10 +4,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxattr.gradients import Layer, relevance, to_map, walk_back
+from jaxattr.methods.method import Cost, method
 from jaxattr.vit import Image, Loss, Map, Model
 from jaxattr.vit.nonlinear import at_least_float32
 
 
+@method(
+    differentiates="hidden",
+    cost=Cost(forward=1, backward=1),
+    source="ours",
+    equals="nothing: ours; by hand in float64",
+)
 def token_relevance(model: Model, image: Image, loss: Loss, *, start_layer: int = 0) -> Map:
     """Tokens times their derivative, summed over blocks: `Σ_l Σ_d (h_l ⊙ ∇h_l)`, ∇ conservative.
 

@@ -9,10 +9,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxattr.methods._clustering import complete_linkage
 from jaxattr.methods._masking import over_masks, patch_mean, score
+from jaxattr.methods.method import Cost, method
 from jaxattr.resampling import along_both, linear
 from jaxattr.vit import Image, LayerNorm, Loss, Map, Model, Rules, ViTConfig, forward, predict
 
 
+@method(
+    signed=False,
+    differentiates="nothing",
+    cost=Cost(forward=52),
+    source="Xie et al. 2023",
+    equals="CausalX-ViT",
+)
 def vit_cx(
     model: Model,
     image: Image,

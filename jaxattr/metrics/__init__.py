@@ -8,7 +8,6 @@ take one image and map; batches are `vmap` or `over_images`.
 
 from jaxattr.metrics.bootstrap import Interval as Interval
 from jaxattr.metrics.bootstrap import bootstrap as bootstrap
-from jaxattr.metrics.completeness import CLAIMS as CLAIMS
 from jaxattr.metrics.completeness import completeness as completeness
 from jaxattr.metrics.complexity import complexity as complexity
 from jaxattr.metrics.deletion import deletion as deletion

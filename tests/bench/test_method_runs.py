@@ -22,7 +22,7 @@ from jaxattr.bench.perturbation.masked import generator
 from jaxattr.data import images
 from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, ImageError, JaxattrError, LedgerError
-from jaxattr.methods import METHODS
+from jaxattr.methods import METHODS, Method
 from jaxattr.metrics.perturbation import ranks
 from jaxattr.plot.figures import encode
 from jaxattr.vit import Preprocessing, forward, initialize
@@ -117,7 +117,7 @@ def test_the_rows_that_know_nothing_are_there(finished):
 
 
 def test_ranks_and_nulls():
-    every = rows(["a", "b", "c"], [])
+    every = rows([Method(name, print) for name in "abc"], [])
     rng = np.random.default_rng(0)
     chance = rng.random(50)
     better = np.stack([chance + 0.5, chance + 0.6, chance, chance + 0.1, chance], axis=1)
@@ -235,11 +235,11 @@ def test_explaining_an_image_does_not_depend_on_its_shard(model, dataset):
     explainer = Explainer(model, model, 0)
     shown = np.stack([images.preprocess(dataset.root / f, model.preprocessing)
                       for f in dataset.files])  # fmt: skip
-    row, names = Row("complete", "complete", "trained"), list(dataset.files)
+    row, names = Row("complete", METHODS["complete"], "trained"), list(dataset.files)
     whole = explainer.explain(row, shown, dataset.targets, names)
     some = explainer.explain(row, shown[17:], dataset.targets[17:], names[17:])
     np.testing.assert_array_equal(whole[17:], some)
-    chance = Row(RANDOM, "", "none")
+    chance = Row(RANDOM, None, "none")
     drawn = explainer.explain(chance, shown, dataset.targets, names)
     np.testing.assert_array_equal(
         drawn[17:], explainer.explain(chance, shown[17:], dataset.targets[17:], names[17:])

@@ -23,7 +23,7 @@ from seen import Seen, values
 
 from jaxattr import losses
 from jaxattr.checkpoints import native
-from jaxattr.cli.common import options, output, targets
+from jaxattr.cli.common import names, options, output, targets
 from jaxattr.cli.explain import command as command
 from jaxattr.cli.explain import show as explained
 from jaxattr.cli.main import main
@@ -90,7 +90,7 @@ def compute(model, image, loss, method):
 
 
 def test_names_that_help_repeats():
-    assert set(command.METHODS) == set(METHODS)
+    assert set(names.METHODS.choices) == set(METHODS)
     logits = jnp.array([2.0, 4.0, -1.0])
     values = {name: float(targets.loss(name)(0, 1)(logits)) for name in targets.LOSSES}
     assert values.pop("log-odds") == pytest.approx(2 - np.log(np.exp(4) + np.exp(-1)), 1e-6)
@@ -207,7 +207,7 @@ def test_many_images_and_classes_are_traced_once(run, files, monkeypatch):
         traces.append(1)
         return usual.function(*arguments)
 
-    monkeypatch.setitem(METHODS, "conservative", usual._replace(function=counting))
+    monkeypatch.setitem(METHODS, "conservative", replace(usual, function=counting))
     assert run(files / "photos", "-t", "top3", "-f", "json").exit_code == 0
     assert len(traces) == 1
 

@@ -86,11 +86,11 @@ def test_ours_conserves_and_orig_doubles(tiny_model, tiny_images) -> None:
 
 def test_the_gain_is_the_sum_over_the_start() -> None:
     logits, values = np.array([2.0, -4.0, 1.0]), np.array([[3.0, -9.0]])
-    assert relevance.gain("lrp", values, logits, losses.target_logit(0)) == 6
-    assert relevance.gain("lrp", values, logits, losses.difference(0, 1)) == 3
-    assert relevance.gain("cp_lrp", values, logits, losses.target_logit(1)) == 1.5
-    assert relevance.gain("attn_lrp", values, logits, losses.difference(0, 1)) == 1
-    assert relevance.gain("cp_lrp", values, logits * 0, losses.target_logit(1)) == np.inf
+    assert relevance.gain("derivative", values, logits, losses.target_logit(0)) == 6
+    assert relevance.gain("derivative", values, logits, losses.difference(0, 1)) == 3
+    assert relevance.gain("product", values, logits, losses.target_logit(1)) == 1.5
+    assert relevance.gain("product", values, logits, losses.difference(0, 1)) == 1
+    assert relevance.gain("product", values, logits * 0, losses.target_logit(1)) == np.inf
 
 
 def test_far_too_much_relevance_is_told_in_one_line() -> None:

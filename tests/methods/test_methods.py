@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import pickle
 from collections import Counter
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from sharing import QUICK, shared
 
 import jaxattr.methods
 from jaxattr import losses
-from jaxattr.methods import METHODS
+from jaxattr.errors import JaxattrError
+from jaxattr.methods import METHODS, Cost, Method, complete, method, resolve, resolve_all
 from jaxattr.vit import ViTConfig, initialize
 
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
@@ -41,10 +44,10 @@ def compiled(name: str, **options: object):
 def every(model, image, loss):
     """All methods in one function, so that they share what they have in common."""
     maps = {}
-    for name, method in METHODS.items():
+    for name, one in METHODS.items():
         TRACES[name] += 1
         try:
-            maps[name] = method.function(model, image, loss, **SMALL.get(name, {}))
+            maps[name] = one.function(model, image, loss, **SMALL.get(name, {}))
         except Exception as error:
             REFUSED[name] = error
     return maps
@@ -70,11 +73,87 @@ def batched(tiny_model, tiny_images):
         return function(tiny_model, tiny_images[:2], losses.target_logit(jnp.array([1, 3])))
 
 
-def test_one_file_and_one_row_each() -> None:
+def test_one_file_each_and_the_stub_names_them() -> None:
     folder = Path(jaxattr.methods.__file__).parent
     files = {path.stem for path in folder.glob("[a-z]*.py")} - {"method", "views"}
     assert files == set(METHODS)
     assert all(name == method.name for name, method in METHODS.items())
+    tree = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
+    names = {
+        alias.asname
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        and node.module not in ("jaxattr.methods", "jaxattr.methods.method")
+        for alias in node.names
+        if alias.asname
+    }
+    assert names == set(METHODS)
+    others = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert all(inspect.isfunction(getattr(jaxattr.methods, name)) for name in names | others)
+
+
+def test_the_decorator_leaves_a_plain_function() -> None:
+    for name, one in METHODS.items():
+        function = getattr(jaxattr.methods, name)
+        assert function is one.function
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert resolve(function) is resolve(name) is resolve(one) is one
+
+
+def mine(model, image, loss):
+    """A map of one's own."""
+    return complete(model, image, loss, start_layer=1)
+
+
+def test_a_function_of_ones_own_is_a_method() -> None:
+    one = resolve(mine)
+    assert (one.name, one.function, one.signed, one.target_dependent) == ("mine", mine, True, True)
+    found = resolve(f"{__name__}:mine")
+    assert found == one
+    said = method(signed=False, cost=Cost(forward=2, backward=1, block=3, flow=1))(partial_of_mine)
+    assert said is partial_of_mine
+    assert (resolve(said).signed, str(resolve(said).cost)) == (False, "2F + 1B + 3b + 1S")
+    assert resolve(said).forwards == 104
+    later = resolve(partial(complete, start_layer=1))
+    assert (later.name, later.signed, str(later.cost)) == (
+        "complete(start_layer=1)", True, "unknown",
+    )  # fmt: skip
+
+
+def partial_of_mine(model, image, loss):
+    return mine(model, image, loss)
+
+
+def test_a_known_name_is_never_another_function() -> None:
+    def complete(model, image, loss):
+        return mine(model, image, loss)
+
+    name = f"{__name__}:test_a_known_name_is_never_another_function.<locals>.complete"
+    assert resolve(complete).name == name
+    wrapped = wraps(METHODS["complete"].function)(complete)
+    assert resolve(wrapped).function is wrapped
+    assert resolve(wrapped).name != "complete"
+    again = Method("mine", complete)
+    with pytest.raises(JaxattrError, match="two methods have the name mine; give one another"):
+        resolve_all([mine, again])
+    assert resolve_all([mine, "complete", mine]) == (resolve(mine), METHODS["complete"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("nonsense", "unknown method nonsense; choose from conservative, .*, or write package.mod"),
+        ("no_such_module:f", "no_such_module cannot be imported .ModuleNotFoundError"),
+        ("json:nothing", "json has no function nothing"),
+        ("json:__doc__", "json has no function __doc__"),
+        ("a b:c", "names no method; write package.module:function"),
+        (":c", "names no method; write package.module:function"),
+    ],
+)
+def test_what_is_no_method(word, message) -> None:
+    with pytest.raises(JaxattrError, match=message) as caught:
+        resolve(word)
+    assert "\n" not in str(caught.value)
 
 
 @ALL

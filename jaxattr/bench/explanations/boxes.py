@@ -27,7 +27,7 @@ from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.heads import probabilities
-from jaxattr.methods import CHEAP, METHODS
+from jaxattr.methods import CHEAP, Method, MethodLike, in_order, resolve_all
 from jaxattr.vit import Model
 
 NAME = "boxes-v1"
@@ -72,7 +72,7 @@ def run(
     boxes: Path,
     *,
     count: int = 120,
-    methods: Sequence[str] = CHEAP,
+    methods: Sequence[MethodLike] = CHEAP,
     confidence: float = CONFIDENT,
     area: tuple[float, float] = AREA,
     seed: int = 0,
@@ -96,27 +96,24 @@ def run(
         JaxattrError: an unknown method, or shares that are none.
         DatasetError: a table that cannot be read, or no photo that fits.
     """
-    if unknown := [name for name in methods if name not in METHODS]:
-        known = ", ".join(METHODS)
-        raise JaxattrError(f"unknown method {', '.join(unknown)}; choose from {known}.")
+    chosen_methods = in_order(resolve_all(methods))
     if count < 1 or not (0 <= area[0] < area[1] <= 1 and 0 <= confidence <= 1):
         raise JaxattrError(
             f"{count} photos, boxes of {area[0]:g} to {area[1]:g} of the image, confidence "
             f"{confidence:g}: wanted at least one photo, and shares from 0 to 1 that rise."
         )
-    names = tuple(name for name in METHODS if name in methods)
     known = read_boxes(boxes)
     report(f"Boxes: {len(known)} files of {images.printable(boxes)}")
     search = _Search(model, dataset, known, boxes, confidence, area, seed, workers)
     wanted, chosen = islice(search.photos(), count), []
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    found: dict[str, list[np.ndarray]] = {one.name: [] for one in chosen_methods}
     while some := list(islice(wanted, CHUNK)):
         report(f"Explaining {some[0].name} and {len(some) - 1} more")
         arrays = np.stack([one.array for one in some])
         labels = np.array([one.label for one in some], np.int32)
         rivals = np.full(len(some), -1, np.int32)  # the strongest
-        explained = explaining.explain_images(model, arrays, labels, rivals, names)
-        for name in names:
+        explained = explaining.explain_images(model, arrays, labels, rivals, chosen_methods)
+        for name in found:
             found[name].append(np.asarray(explained.maps[name], np.float64))
         chosen += [one._replace(array=np.zeros((0, 0, 0), np.float32)) for one in some]
     if not chosen:
@@ -131,7 +128,12 @@ def run(
     rows = {name: np.concatenate(several) for name, several in found.items()}
     rows |= {name: np.asarray(maps, np.float64)[:, None] for name, maps in nulls.items()}
     region = metrics.pool(masks, grid)
-    scores = [one for name, maps in rows.items() for one in _scores(name, maps, region, seed)]
+    named = {one.name: one for one in chosen_methods}
+    scores = [
+        score
+        for name, maps in rows.items()
+        for score in _scores(name, named.get(name), maps, region, seed)
+    ]
     files, covered = tuple(one.name for one in chosen), float(masks.mean())
     return Result(scores, files, search.looked_at, covered, tuple(search.skipped))
 
@@ -253,17 +255,18 @@ class _Search:
 
 def _scores(
     name: str,
+    method: Method | None,
     maps: Float[np.ndarray, "photo loss row column"],
     region: Float[np.ndarray, "photo row column"],
     seed: int,
 ) -> list[Score]:
     """Of one method or null, for every loss that it depends on."""
-    asked = name in METHODS and METHODS[name].target_dependent
+    asked = method is not None and method.target_dependent
     result = []
     for k, loss in enumerate(LOSSES if asked else ("any",)):
         values = measure(maps[:, k], region)
         for measured in MEASURES:
             interval = metrics.bootstrap(np.asarray(values[measured]), seed=seed)
-            kind = "trained" if name in METHODS else "none"
+            kind = "trained" if method is not None else "none"
             result.append(Score(NAME, name, kind, loss, measured, *interval))
     return result

@@ -31,7 +31,7 @@ from jaxattr.bench.explanations.run import Score
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.data import images
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import CHEAP, METHODS
+from jaxattr.methods import CHEAP, MethodLike, in_order, resolve_all
 from jaxattr.metrics import funnybirds as protocols
 from jaxattr.vit import Model
 
@@ -63,7 +63,7 @@ def run(
     *,
     count: int = 100,
     seed: int = 0,
-    methods: Sequence[str] = CHEAP,
+    methods: Sequence[MethodLike] = CHEAP,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Score]:
     """Score methods, a random map and a centred blob on `count` scenes of one and of two objects.
@@ -81,11 +81,8 @@ def run(
     """
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
-    if unknown := [name for name in methods if name not in METHODS]:
-        known = ", ".join(METHODS)
-        raise JaxattrError(f"unknown method {', '.join(unknown)}; choose from {known}.")
+    chosen = in_order(resolve_all(methods))
     size, _ = explaining.check(model)
-    names = tuple(name for name in METHODS if name in methods)
     report(f"Drawing {count} scenes of one object without each set of their parts")
     one = asking.one_object(count, seed, size, model.config.grid)
     parts = [leave_out(model, asking.scene_of_one(i, seed, size)) for i in range(count)]
@@ -97,16 +94,16 @@ def run(
     predicted = one._replace(label=np.array([part.predicted[-1] for part in parts], np.int32))
     trials = _joined(one, predicted, two)
     report(f"Explaining {len(trials.label)} targets")
-    found = dict(explaining.explain(model, trials, names).maps)
+    found = dict(explaining.explain(model, trials, chosen).maps)
     found["random map"] = explaining.random_maps(trials, seed)
     found["centred blob"] = explaining.centred_blob(trials)
-    scores: list[Score] = []
+    known, scores = {method.name: method for method in chosen}, list[Score]()
     for name, maps in found.items():
-        asked = name in METHODS and METHODS[name].target_dependent
+        asked = name in known and known[name].target_dependent
         for k, loss in enumerate(LOSSES if asked else ("any",)):
             labelled, told, paired = np.split(maps[:, k], [count, 2 * count])
             values = with_parts(parts, labelled, told) | {"ts": with_two(two, paired, sensitive)}
-            kind = "trained" if name in METHODS else "none"
+            kind = "trained" if name in known else "none"
             for measure in MEASURES:
                 interval = metrics.bootstrap(values[measure], seed=seed)
                 scores.append(Score(NAME, name, kind, loss, measure, *interval))

@@ -20,7 +20,7 @@ from jaxattr.data import images
 from jaxattr.data.labels import LabelTable
 from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.gradients import over_images
-from jaxattr.methods import METHODS
+from jaxattr.methods.method import Method
 from jaxattr.vit import Image, Model, predict
 
 LOSSES = "logit", "difference", "log-odds"
@@ -59,7 +59,7 @@ def check(model: Model) -> tuple[int, Int32[np.ndarray, " class"]]:
     return height, np.array(outputs, np.int32)
 
 
-def explain(model: Model, trials: Trials, methods: tuple[str, ...]) -> Explained:
+def explain(model: Model, trials: Trials, methods: tuple[Method, ...]) -> Explained:
     """Explain every trial with every method for both losses, in chunks of one compiled shape."""
     _, outputs = check(model)
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
@@ -74,21 +74,21 @@ def explain_images(
     arrays: Float[np.ndarray, "trial height width channel"],
     label: Int32[np.ndarray, " trial"],
     rival: Int32[np.ndarray, " trial"],
-    methods: tuple[str, ...],
+    methods: tuple[Method, ...],
 ) -> Explained:
     """The same for normalised images and the model's own classes; a rival below 0: the strongest.
 
     Logits are those of all the model's classes.
     """
     count = len(label)
-    found, logits = {name: [] for name in methods}, []
+    found, logits = {one.name: [] for one in methods}, []
     for start in range(0, count, CHUNK):
         # The last chunk is filled up, so that nothing is compiled twice.
         chosen = np.minimum(np.arange(start, start + CHUNK), count - 1)
         given = (arrays[chosen].astype(model.config.dtype), label[chosen], rival[chosen])
         some_logits, maps = _explain(model, *given, methods)
         logits.append(np.asarray(some_logits))
-        for name in methods:
+        for name in found:
             found[name].append(np.asarray(maps[name]))
     joined = {name: np.concatenate(chunks)[:count] for name, chunks in found.items()}
     return Explained(joined, np.concatenate(logits)[:count])
@@ -133,7 +133,7 @@ def _explain(
     pictures: Float[Array, "trial height width channel"],
     label: Int32[Array, " trial"],
     rival: Int32[Array, " trial"],
-    methods: tuple[str, ...],
+    methods: tuple[Method, ...],
 ) -> tuple[Float[Array, "trial class"], dict[str, Float[Array, "trial loss row column"]]]:
     """Methods share what XLA finds equal: one forward pass, and one backward pass per loss."""
 
@@ -143,7 +143,7 @@ def _explain(
 
         def maps(which: Array):
             loss = Partial(_loss, label, other, which)
-            return {name: METHODS[name].function(model, image, loss) for name in methods}
+            return {method.name: method.function(model, image, loss) for method in methods}
 
         return logits, jax.vmap(maps)(jnp.arange(len(LOSSES)))
 

@@ -15,7 +15,7 @@ from jaxattr.bench.explanations import trials as asking
 from jaxattr.bench.explanations.maps import LOSSES
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import CHEAP, METHODS
+from jaxattr.methods import CHEAP, MethodLike, in_order, resolve_all
 from jaxattr.vit import Model, initialize
 
 Maps = Float[np.ndarray, "trial row column"]
@@ -67,7 +67,7 @@ def run(
     *,
     count: int = 200,
     seed: int = 0,
-    methods: Sequence[str] = CHEAP,
+    methods: Sequence[MethodLike] = CHEAP,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Score]:
     """Score methods and baselines on `count` scenes of each kind.
@@ -82,12 +82,9 @@ def run(
     """
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
-    if unknown := [name for name in methods if name not in METHODS]:
-        known = ", ".join(METHODS)
-        raise JaxattrError(f"unknown method {', '.join(unknown)}; choose from {known}.")
-    size, _ = explaining.check(model)
     # In the order of the table, so that the same methods are compiled once.
-    names = tuple(name for name in METHODS if name in methods)
+    chosen = in_order(resolve_all(methods))
+    size, _ = explaining.check(model)
     untrained = initialize(
         model.config,
         jax.random.key(seed),
@@ -101,11 +98,10 @@ def run(
         trials = draw(count, seed, size, model.config.grid)
         for name, one in (("trained", model), ("random weights", untrained)):
             report(f"Explaining {len(trials.label)} targets, model with {name}")
-            explained = explaining.explain(one, trials, names)
+            explained = explaining.explain(one, trials, chosen)
             seen = recognised(trials, explained.logits) if name == "trained" else None
-            for method in names:
-                found = explained.maps[method]
-                scores += rows(trials, found, METHODS[method], name, seed, seen)
+            for method in chosen:
+                scores += rows(trials, explained.maps[method.name], method, name, seed, seen)
         baselines = (
             ("random map", True, explaining.random_maps(trials, seed)),
             ("centred blob", False, explaining.centred_blob(trials)),

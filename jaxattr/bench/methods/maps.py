@@ -18,7 +18,7 @@ from jaxattr import losses
 from jaxattr.bench.perturbation.masked import generator
 from jaxattr.bench.store import SHARD
 from jaxattr.gradients import over_images
-from jaxattr.methods import METHODS
+from jaxattr.methods.method import Method
 from jaxattr.vit import Image, Model
 
 RANDOM, BLOB = "random map", "centred blob"
@@ -34,18 +34,23 @@ class Row(NamedTuple):
     """One row of the table: a method on the model or on random weights, or a map of neither."""
 
     name: str
-    method: str
-    """Empty for `RANDOM` and `BLOB`."""
+    method: Method | None
+    """`None` for `RANDOM` and `BLOB`."""
     model: str
     """`trained`, `random weights` or `none`."""
 
+    @property
+    def shown(self) -> str:
+        """The method's name, the same for all models."""
+        return self.method.name if self.method else self.name
 
-def rows(methods: Sequence[str], untrained: Sequence[str]) -> tuple[Row, ...]:
+
+def rows(methods: Sequence[Method], untrained: Sequence[Method]) -> tuple[Row, ...]:
     """The methods, the two maps that ask no model, and methods on random weights."""
     return (
-        *(Row(name, name, "trained") for name in methods),
-        *(Row(name, "", "none") for name in (RANDOM, BLOB)),
-        *(Row(f"{name}, random weights", name, "random weights") for name in untrained),
+        *(Row(one.name, one, "trained") for one in methods),
+        *(Row(name, None, "none") for name in (RANDOM, BLOB)),
+        *(Row(f"{one.name}, random weights", one, "random weights") for one in untrained),
     )
 
 
@@ -83,6 +88,7 @@ class Explainer:
             return np.array(drawn, np.float32).reshape(len(names), *grid)
         if row.name == BLOB:
             return np.broadcast_to(centred_blob(grid), (len(names), *grid))
+        assert row.method is not None  # the others are those above
         used = model or (self.drawn if row.model == "random weights" else self.model)
         run, found = self.compile(row.method), [np.zeros((0, *grid), np.float32)]
         for start in range(0, len(images), SHARD):
@@ -105,11 +111,11 @@ class Explainer:
         seconds = time.perf_counter() - began
         return maps, seconds / batched(row, len(images)) if len(images) else np.nan
 
-    def compile(self, method: str) -> Any:
+    def compile(self, method: Method) -> Any:
         """The compiled function of `SHARD` images, any weights and labels."""
         leaves, structure = jax.tree.flatten(self.model)
         shapes = tuple((one.shape, str(one.dtype)) for one in leaves)
-        return _compile(METHODS[method].function, SHARD, structure, shapes)
+        return _compile(method.function, SHARD, structure, shapes)
 
     def _given(self, images: Pictures, labels: Labels) -> tuple[Array, Array]:
         return jnp.asarray(images.astype(self.model.config.dtype)), jnp.asarray(labels)

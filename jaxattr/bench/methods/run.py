@@ -37,7 +37,7 @@ from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
-from jaxattr.methods import CHEAP, METHODS
+from jaxattr.methods import CHEAP, MethodLike, own, resolve_all
 from jaxattr.vit import Model, initialize, predict
 
 FELLOWS = 64
@@ -64,8 +64,8 @@ def run(
     dataset: Dataset,
     folder: Path,
     *,
-    methods: Sequence[str] = CHEAP,
-    untrained: Sequence[str] | None = None,
+    methods: Sequence[MethodLike] = CHEAP,
+    untrained: Sequence[MethodLike] | None = None,
     measured: Sequence[str] | None = None,
     masks: Path | None = None,
     target: Target = "label",
@@ -78,6 +78,8 @@ def run(
     What `folder` already holds is not computed again; other metrics take the maps that are there.
 
     Args:
+        methods: names or functions, see `methods.resolve`; what `folder` holds of a function of
+            one's own belongs to its name and its source file, see `registry.digest`.
         untrained: methods that are also run on random weights; by default all of `methods`.
         measured: names of `metrics.METRICS`; by default `metrics.CHEAP`, without masks those of it
             that need none.
@@ -126,15 +128,11 @@ def run(
     )
 
 
-def _checked(methods: Sequence[str], untrained: Sequence[str]) -> tuple[Row, ...]:
-    named = dict.fromkeys([*methods, *untrained])
-    if unknown := [name for name in named if name not in METHODS]:
-        raise JaxattrError(
-            f"unknown method {', '.join(unknown)}; choose from {', '.join(METHODS)}."
-        )
+def _checked(methods: Sequence[MethodLike], untrained: Sequence[MethodLike]) -> tuple[Row, ...]:
+    resolve_all([*methods, *untrained])  # no two may have the same name
     if not methods:
         raise JaxattrError("no method to score; name at least one.")
-    return rows(list(dict.fromkeys(methods)), list(dict.fromkeys(untrained)))
+    return rows(resolve_all(methods), resolve_all(untrained))
 
 
 def _check_labels(dataset: Dataset, target: Target) -> None:
@@ -176,6 +174,7 @@ def _receipt(
         seed=seed,
         guide=None,
         target=None if target == "label" else target,
+        own_methods=own(row.method for row in every if row.method),
     )
 
 
@@ -202,7 +201,7 @@ def _explain_all(this: Run, progress: Callable[[int], None]) -> None:
         for row in this.rows:
             found, second = this.explainer.timed(row, pictures, labels, names)
             maps[row.name] = found[:, None]
-            compiled = row.method or row.name
+            compiled = row.shown
             short = second * batched(row, len(readable)) <= timing.LONG
             seconds.append(np.nan if short and compiled not in warm else second)
             warm.add(compiled)

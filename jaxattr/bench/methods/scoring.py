@@ -143,14 +143,15 @@ def _completeness(
     scores = np.full(maps.shape[:2], np.nan)
     grey = np.zeros_like(shard.images)
     for k, row in enumerate(rows):
-        if row.method not in metrics.CLAIMS:
+        claim = row.method.complete if row.method else None
+        if claim is None:
             continue
         model = explainer.drawn if row.model == "random weights" else explainer.model
         labels = jnp.asarray(shard.labels)
         wanted = np.asarray(_logit(model, jnp.asarray(shard.images), labels), np.float64)
-        if metrics.CLAIMS[row.method] == "change":
+        if claim == "change":
             wanted = wanted - np.asarray(_logit(model, jnp.asarray(grey), labels), np.float64)
-        elif metrics.CLAIMS[row.method] == "one":
+        elif claim == "one":
             wanted = np.ones_like(wanted)
         scores[:, k] = metrics.completeness(maps[:, k], wanted)
     return scores

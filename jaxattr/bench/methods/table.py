@@ -52,7 +52,7 @@ def table(
                 metrics.bootstrap(sign * (values[:, k] - values[:, null]), seed=seed).low > 0
                 for null in nulls
             )
-            facts = metric.id, metric.heading, metric.better, row.method or row.name, row.model
+            facts = metric.id, metric.heading, metric.better, row.shown, row.model
             result.append(Score(*facts, *intervals[k], ranks[k], beaten))
     return result
 

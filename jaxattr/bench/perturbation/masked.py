@@ -20,7 +20,7 @@ from jaxattr import losses
 from jaxattr.bench.perturbation.protocols import Protocol, steps
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
-from jaxattr.methods import METHODS
+from jaxattr.methods.method import Method
 from jaxattr.metrics.perturbation import ORDERS, perturb, ranks
 from jaxattr.plot import heatmap
 from jaxattr.vit import Image, Model
@@ -58,7 +58,7 @@ def explain(
     images: Float[np.ndarray, "image height width channel"],
     labels: Int32[np.ndarray, " image"],
     names: Sequence[str],
-    methods: Sequence[str],
+    methods: Sequence[Method],
     seed: int,
 ) -> Unmasked:
     """The maps of all images for label and prediction, and a random map that depends on the name.
@@ -67,7 +67,7 @@ def explain(
     """
     if not len(images):
         nothing = np.zeros((0, len(CLASSES), *model.config.grid), np.float32)
-        maps = dict.fromkeys([*methods, RANDOM], nothing)
+        maps = dict.fromkeys([*(one.name for one in methods), RANDOM], nothing)
         return Unmasked(np.zeros(0, np.int32), nothing[..., 0, 0], maps)
     found = []
     for start in range(0, len(images), CHUNK):
@@ -81,7 +81,8 @@ def explain(
     drawn = [generator(seed, name, 0).standard_normal(model.config.grid) for name in names]
     drawn = np.stack(drawn).astype(np.float32)
     # In the order that was asked for: a dictionary comes out of a compiled function sorted.
-    maps = {**{name: computed[name] for name in methods}, RANDOM: np.stack([drawn, drawn], 1)}
+    maps = {one.name: computed[one.name] for one in methods}
+    maps[RANDOM] = np.stack([drawn, drawn], 1)
     return Unmasked(prediction, probability, maps)
 
 
@@ -166,7 +167,7 @@ def _explain(
     model: Model,
     images: Float[Array, "image height width channel"],
     labels: Int32[Array, " image"],
-    methods: tuple[str, ...],
+    methods: tuple[Method, ...],
 ) -> tuple[Array, Array, dict[str, Float[Array, "image class row column"]]]:
     def one(image: Image, label: Array):
         logits = model.forward(image)[0]
@@ -175,7 +176,7 @@ def _explain(
 
         def maps(class_: Array):
             loss = losses.target_logit(class_)
-            return {name: METHODS[name].function(model, image, loss) for name in methods}
+            return {method.name: method.function(model, image, loss) for method in methods}
 
         chances = probabilities(model.config, logits)
         return prediction, chances[classes], jax.vmap(maps)(classes)

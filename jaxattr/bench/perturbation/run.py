@@ -27,7 +27,7 @@ from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.experiments.guidance import Layout, stitch
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
-from jaxattr.methods import METHODS
+from jaxattr.methods import Method, MethodLike, own, resolve_all
 from jaxattr.vit import Model, predict
 
 BASELINES = ("raw_attention", RANDOM)
@@ -66,7 +66,7 @@ def run(
     folder: Path,
     protocol: Protocol,
     *,
-    methods: Sequence[str] = ("complete", "positive"),
+    methods: Sequence[MethodLike] = ("complete", "positive"),
     guide: Guide | None = None,
     seed: int = 0,
     workers: int | None = None,
@@ -87,7 +87,7 @@ def run(
         ImageError: no image can be read.
         LedgerError: the folder belongs to another run.
     """
-    names = _checked(methods, guide, protocol)
+    chosen_methods = _checked(methods, guide, protocol)
     steps(protocol, model.config)
     chosen = dataset if guide is None else without(dataset, guide.class_)
     if "label" in protocol.explained and (missing := int((chosen.targets < 0).sum())):
@@ -95,17 +95,17 @@ def run(
             f"{missing} of {len(chosen.files)} images have no label, which {protocol.name} needs; "
             "label them, or explain predictions only."
         )
-    store = open_store(folder, _receipt(model, chosen, names, guide, seed))
-    _gather(model, chosen, store, protocol, guide, workers, progress)
+    store = open_store(folder, _receipt(model, chosen, chosen_methods, guide, seed))
+    _gather(model, chosen, chosen_methods, store, protocol, guide, workers, progress)
     errors, prediction, masked = _gathered(store, protocol)
     good = np.array([not error for error in errors])
     if not good.any():
         raise ImageError(f"none of the {len(good)} images can be read; the first: {errors[0]}")
-    methods = tuple(store.receipt.methods)
-    found = score(protocol, methods, masked, chosen.targets[good], prediction, seed=seed)
+    names = tuple(store.receipt.methods)
+    found = score(protocol, names, masked, chosen.targets[good], prediction, seed=seed)
     skipped = [(file, error) for file, error in zip(chosen.files, errors, strict=True) if error]
     left_out = len(dataset.files) - len(chosen.files)
-    return Result(protocol, methods, *found, int(good.sum()), left_out, skipped)
+    return Result(protocol, names, *found, int(good.sum()), left_out, skipped)
 
 
 def without(dataset: Dataset, class_: int) -> Dataset:
@@ -159,22 +159,25 @@ def guide_of_class(model: Model, dataset: Dataset, class_: int, layout: Layout) 
     return best[1]
 
 
-def _checked(methods: Sequence[str], guide: Guide | None, protocol: Protocol) -> list[str]:
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise JaxattrError(
-            f"unknown method {', '.join(unknown)}; choose from {', '.join(METHODS)}."
-        )
+def _checked(
+    methods: Sequence[MethodLike], guide: Guide | None, protocol: Protocol
+) -> tuple[Method, ...]:
+    chosen = resolve_all([*methods, BASELINES[0]])
     if protocol.guided and guide is None:
         raise JaxattrError(
             f"{protocol.name} stitches every image with a guide of another class; name one."
         )
     if guide is not None and not protocol.guided:
         raise JaxattrError(f"{protocol.name} uses no guide; leave it out.")
-    return list(dict.fromkeys([*methods, BASELINES[0]]))
+    return chosen
 
 
 def _receipt(
-    model: Model, dataset: Dataset, names: list[str], guide: Guide | None, seed: int
+    model: Model,
+    dataset: Dataset,
+    methods: tuple[Method, ...],
+    guide: Guide | None,
+    seed: int,
 ) -> Receipt:
     made = make_receipt(model, dataset, total=len(dataset.files))
     described = None
@@ -191,15 +194,17 @@ def _receipt(
         images=made.images,
         index=content_hash(dataset),
         count=made.count,
-        methods=[*names, RANDOM],
+        methods=[*(one.name for one in methods), RANDOM],
         seed=seed,
         guide=described,
+        own_methods=own(methods),
     )
 
 
 def _gather(
     model: Model,
     dataset: Dataset,
+    methods: tuple[Method, ...],
     store: Store,
     protocol: Protocol,
     guide: Guide | None,
@@ -218,13 +223,15 @@ def _gather(
     stream = images.read_ahead(wanted, decode, workers=workers, ahead=2 * SHARD)
     for number in missing:
         members = store.shards[number]
-        _shard(model, dataset, store, protocol, guide, number, islice(stream, len(members)))
+        some = islice(stream, len(members))
+        _shard(model, dataset, methods, store, protocol, guide, number, some)
         progress(len(members))
 
 
 def _shard(
     model: Model,
     dataset: Dataset,
+    methods: tuple[Method, ...],
     store: Store,
     protocol: Protocol,
     guide: Guide | None,
@@ -243,13 +250,13 @@ def _shard(
     if guide is not None and shown:
         pictures = _stitched(pictures, guide)
     labels, names = dataset.targets[good], [dataset.files[index] for index in good]
-    receipt, kept = store.receipt, store.maps(number)
+    seed, kept = store.receipt.seed, store.maps(number)
     if kept is not None and kept[0] == errors:
         unmasked = kept[1]
     else:
-        unmasked = explain(model, pictures, labels, names, receipt.methods[:-1], receipt.seed)
+        unmasked = explain(model, pictures, labels, names, methods, seed)
         store.write_maps(number, errors, unmasked)
-    masked = mask(model, pictures, unmasked, labels, names, protocol, receipt.seed)
+    masked = mask(model, pictures, unmasked, labels, names, protocol, seed)
     store.write_curves(protocol, number, masked)
 
 
