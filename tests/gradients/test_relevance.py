@@ -96,12 +96,12 @@ def test_the_gain_is_the_sum_over_the_start() -> None:
 def test_far_too_much_relevance_is_told_in_one_line() -> None:
     asked, logits = [Asked(0, None), Asked(1, 0)], [np.array([2.0, -4.0])] * 2
     maps = np.array([[[30.0, 0.5]], [[1.0, 2.0]]])
-    line = conserved.warning("lrp", "logit", asked, logits, maps)
+    line = conserved.warning(METHODS["lrp"], "logit", asked, logits, maps)
     assert line
     assert "lrp does not conserve relevance: a map sums to 30.5 times" in line
     assert "\n" not in line
-    assert conserved.warning("lrp", "difference", asked[1:], logits[1:], maps[1:]) is None
-    assert conserved.warning("complete", "logit", asked, logits, 100 * maps) is None
+    assert conserved.warning(METHODS["lrp"], "difference", asked[1:], logits[1:], maps[1:]) is None
+    assert conserved.warning(METHODS["complete"], "logit", asked, logits, 100 * maps) is None
 
 
 def test_the_default_rules_are_the_network(tiny_model, tiny_images) -> None:

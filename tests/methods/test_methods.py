@@ -80,12 +80,11 @@ def test_one_file_each_and_the_stub_names_them() -> None:
     assert all(name == method.name for name, method in METHODS.items())
     tree = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
     names = {
-        alias.asname
+        name
         for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        and node.module not in ("jaxattr.methods", "jaxattr.methods.method")
-        for alias in node.names
-        if alias.asname
+        if isinstance(node, ast.ImportFrom) and node.module != "jaxattr.methods.method"
+        for name in [(node.module or "").rpartition(".")[2]]
+        if [alias.asname for alias in node.names] == [name]
     }
     assert names == set(METHODS)
     others = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
