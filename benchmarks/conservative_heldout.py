@@ -33,10 +33,11 @@ from jaxattr.bench.explanations.run import MEASURES, measure, per_scene, rows
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.bench.methods import scoring as scoring
 from jaxattr.bench.methods.maps import BLOB, RANDOM, Explainer, Row
-from jaxattr.bench.methods.scoring import Fellows, Shard
+from jaxattr.bench.methods.scoring import Shard
 from jaxattr.checkpoints import load
 from jaxattr.data.dataset import index
 from jaxattr.methods import METHODS
+from jaxattr.metrics.context import Fellows
 from jaxattr.vit import Model, initialize
 
 SHARD = 16
@@ -96,7 +97,7 @@ def _score(
         stacked = np.stack([maps[row.name] for row in asked], axis=1)
         found = gain(explainer.model, part, stacked, steps=SHORT[metric])
     else:
-        found = scoring.score(metric, explainer, asked, part, fellows)
+        found = scoring.score(metrics.METRICS[metric], explainer, asked, part, lambda: fellows)
     for k, row in enumerate(asked):
         _write(_file(folder, metric, row.name, number), found[:, k])
 
@@ -228,7 +229,7 @@ def _scene_maps(
                 _, outputs = explaining.check(model)
                 maps = scene_maps(model, trials, outputs, (name,), tuple(range(len(LOSSES))))
             else:
-                maps = explaining.explain(model, trials, (name,)).maps
+                maps = explaining.explain(model, trials, (METHODS[name],)).maps
             _write(file, np.asarray(maps[name]))
         made[name] = np.load(file)
     return made
@@ -273,7 +274,8 @@ def corners_command(arguments: argparse.Namespace) -> None:
     rivals = np.full(len(kept), -1, np.int32)
     methods = tuple(arguments.methods.split(","))
     given = whole.images[kept], whole.labels[kept], rivals
-    made = explaining.explain_images(model, *given, methods).maps
+    asked = tuple(METHODS[one] for one in methods)
+    made = explaining.explain_images(model, *given, asked).maps
     rows_, columns = model.config.grid
     corners = np.zeros((rows_, columns), bool)
     corners[np.ix_((0, -1), (0, -1))] = True

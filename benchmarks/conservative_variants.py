@@ -34,8 +34,7 @@ from jaxattr.bench.explanations import trials as asking
 from jaxattr.bench.explanations.run import measure, per_scene
 from jaxattr.bench.methods import scoring as scoring
 from jaxattr.bench.methods.maps import Row
-from jaxattr.bench.methods.scoring import Fellows, Shard
-from jaxattr.bench.perturbation.masked import AT_ONCE, generator
+from jaxattr.bench.methods.scoring import Shard
 from jaxattr.checkpoints import load
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset, index
@@ -43,6 +42,7 @@ from jaxattr.gradients import Layer, over_images, readout, relevance, to_map, wa
 from jaxattr.gradients.corrections import CORRECTIONS, mean_product
 from jaxattr.heads import probabilities
 from jaxattr.methods import views
+from jaxattr.metrics.context import AT_ONCE, Fellows, generator
 from jaxattr.metrics.grid_pointing import CONFIDENT
 from jaxattr.metrics.perturbation import ranks
 from jaxattr.vit import Image, Loss, Map, Model, Rules, ViTConfig, predict
@@ -263,6 +263,11 @@ class Variants:
     seed: int = 0
     made: dict[Any, Maps] = field(default_factory=dict)
 
+    @property
+    def drawn(self) -> Model:
+        """No metric here asks for random weights."""
+        return self.model
+
     def explain(
         self, row: Row, given: np.ndarray, labels: np.ndarray, files: Sequence[str], *,
         model: Model | None = None, purpose: int = 0,
@@ -367,7 +372,7 @@ def _sixteen(variants: Variants, part: Shard, fellows: Fellows) -> dict[str, np.
             found[name] = gain(variants.model, part, stacked, steps=STEPS)
         else:
             asked: Any = variants
-            found[name] = scoring.score(name, asked, rows, part, fellows)
+            found[name] = scoring.score(metrics.METRICS[name], asked, rows, part, lambda: fellows)
     return found
 
 

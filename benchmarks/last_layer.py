@@ -23,13 +23,14 @@ from PIL import Image
 
 from jaxattr import losses, metrics
 from jaxattr.bench.methods import scoring as method_metrics
-from jaxattr.bench.methods.maps import Explainer
+from jaxattr.bench.methods.maps import Explainer, Row
 from jaxattr.checkpoints import load
 from jaxattr.data import images
 from jaxattr.data.dataset import index
 from jaxattr.gradients import over_images
 from jaxattr.gradients.sites import at_layer
 from jaxattr.methods import METHODS
+from jaxattr.metrics.context import Fellows
 from jaxattr.vit import forward
 
 NAMES = ("grad_cam", "layer_cam", "hires_cam", "xgrad_cam", "grad_eclip", "complete")
@@ -83,13 +84,20 @@ def _table(explainer: Explainer, shard: Any, maps: dict[str, np.ndarray]) -> str
             share = np.mean((np.abs(one) * region).sum((1, 2)) / np.abs(one).sum((1, 2)))
             below = np.mean([(s[r >= 0.5] < 0).mean() for s, r in zip(one, region, strict=True)])
             faithful = [
-                np.nanmean(method_metrics._faithfulness(metric, explainer, one[:, None], shard))
+                np.nanmean(metrics.METRICS[metric].score(_context(explainer, shard, one)))
                 for metric in ("deletion", "insertion", "saco")
             ]
             _, iou, precision = (np.nanmean(v) for v in metrics.segmentation(one, shard.masks))
             cells = [share, below, *faithful, iou, precision]
             lines.append(f"| {title} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _context(explainer: Explainer, shard: Any, maps: np.ndarray) -> metrics.Context:
+    row = Row("map", None, "none")
+    nothing = Fellows(shard.labels[:0], shard.images[:0])
+    part = shard._replace(maps={row.name: maps})
+    return method_metrics.context(explainer, row, part, lambda: nothing)
 
 
 def _without(model: Any, photos: Any, labels: Any, layer: int | None) -> tuple[float, float]:

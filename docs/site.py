@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "vit": ("vit",),
     "gradients": ("gradients", "gradients.corrections"),
     "methods": ("methods.method", "methods"),
-    "metrics": ("metrics.table", "metrics", "metrics.perturbation"),
+    "metrics": ("metrics.metric", "metrics.context", "metrics", "metrics.perturbation"),
     "experiments": ("experiments",),
     "audit": ("audit", "audit.ledger", "audit.findings.finding", "audit.findings"),
     "bench": ("bench", "bench.explanations", "bench.methods", "bench.perturbation", "bench.audit"),

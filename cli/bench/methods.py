@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from jaxattr.data.dataset import Dataset
     from jaxattr.vit import Model
 
-# Names of `jaxattr.metrics.METRICS`; a test compares.
-METRICS = (
-    *("positive", "negative", "deletion", "insertion", "saco", "road", "srg", "infidelity"),
-    *("sensitivity", "gridpg", "gridpg-3x3", "localisation", "energypg", "pointing"),
-    *("pixel-accuracy", "mean-iou", "map", "sparseness", "complexity", "mprt", "completeness"),
-)
-_GROUPS = ("cheap", "all")
 SCENES_PER_CLASS = 10
 
 
@@ -57,11 +50,10 @@ SCENES_PER_CLASS = 10
     "--metrics",
     "measured",
     multiple=True,
-    type=click.Choice((*_GROUPS, *METRICS)),
-    metavar="METRIC",
+    type=names.METRICS_OR_GROUPS,
     default=("cheap",),
     show_default=True,
-    help="One of the list above, `cheap`, or `all`. Repeatable.",
+    help="One of the list above, `cheap`, `all`, or package.module:function. Repeatable.",
 )
 @click.option(
     "--untrained",
@@ -145,7 +137,6 @@ def methods(choice: options.Choice, **given: Any) -> None:
 
 
 def _run(model: Model, given: dict[str, Any]) -> Result:
-    from jaxattr import metrics
     from jaxattr.bench.methods import run as benchmark
     from jaxattr.cli.common.progress import progress_bar
 
@@ -160,14 +151,15 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
     classifier = answers.classifier(model, "jaxattr bench methods")
     model = answers.named(model, classifier, root, given["labels_file"], quiet=quiet)
     dataset = _index(model, root, given)
-    chosen, measured = names.methods(given["methods"]), _measured(given, masks is not None)
-    uses_masks = any(metrics.METRICS[name].masks for name in measured)
+    chosen = names.methods(given["methods"])
+    measured = names.metrics(given["measured"], masks is not None)
+    uses_masks = any(one.masks for one in measured)
     options.idle_unless(uses_masks, "masks", why="take a metric that needs masks")
     untrained = names.methods(one for one in given["untrained"] if one != "none")
     listed = ", ".join(one.name for one in chosen)
     options.note(
         f"Images: {len(dataset.files)} of {root}\nMethods: {listed}\n"
-        f"Metrics: {', '.join(measured)}",
+        f"Metrics: {', '.join(one.name for one in measured)}",
         quiet=quiet,
     )
     total = len(dataset.files) * (1 + len(measured))
@@ -185,18 +177,6 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
             workers=given["workers"],
             progress=advance,
         )
-
-
-def _measured(given: dict[str, Any], masks: bool) -> list[str]:
-    """Metrics with the groups' names replaced, each once."""
-    from jaxattr import metrics
-
-    def possible(names: Any) -> list[str]:
-        return [name for name in names if masks or not metrics.METRICS[name].masks]
-
-    groups = {"cheap": possible(metrics.CHEAP), "all": possible(metrics.METRICS)}
-    asked = {one for name in given["measured"] for one in groups.get(name, [name])}
-    return [name for name in metrics.METRICS if name in asked]
 
 
 def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:

@@ -22,6 +22,7 @@ from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from jaxattr.methods import Method
+    from jaxattr.metrics import Metric
 
 GROUPS = ("cheap", "all")
 
@@ -62,6 +63,7 @@ class Named(click.ParamType):
 METHODS = Named("method")
 METHODS_OR_GROUPS = Named("method", *GROUPS)
 METHODS_OR_NONE = Named("method", "none")
+METRICS_OR_GROUPS = Named("metric", *GROUPS)
 
 
 def method(word: str) -> Method:
@@ -80,6 +82,19 @@ def methods(words: Iterable[str]) -> tuple[Method, ...]:
     groups = {"cheap": CHEAP, "all": tuple(EVERY)}
     with _this_folder():
         return resolve_all(one for word in words for one in groups.get(word, (word,)))
+
+
+def metrics(words: Iterable[str], masks: bool) -> tuple[Metric, ...]:
+    """Names, groups and one's own as metrics, each once; groups without masks as far as they go."""
+    from jaxattr.metrics import CHEAP, resolve_all
+    from jaxattr.metrics import METRICS as EVERY
+
+    def possible(names: Iterable[str]) -> list[str]:
+        return [name for name in names if masks or not EVERY[name].masks]
+
+    groups = {"cheap": possible(CHEAP), "all": possible(EVERY)}
+    with _this_folder():
+        return resolve_all(one for word in words for one in groups.get(word, [word]))
 
 
 @contextmanager

@@ -3,6 +3,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from jaxattr.metrics.context import Context
+from jaxattr.metrics.metric import metric
+
 Maps = Float[np.ndarray, "*batch row column"]
 
 
@@ -17,3 +20,18 @@ def complexity(maps: Maps) -> Float[np.ndarray, "*batch"]:
     share = np.divide(flat, total, out=np.ones_like(flat), where=total > 0)
     entropy = -(share * np.log(share, out=np.zeros_like(share), where=share > 0)).sum(axis=-1)
     return np.where(total[..., 0] > 0, entropy, np.nan)
+
+
+@metric(
+    id="complexity-v1",
+    heading="complexity",
+    definition="entropy of the shares of |S|, in nats",
+    better="lower",
+    cost="0",
+    source="Bhatt et al. 2020",
+    blind="anything about the model",
+    cheap=True,
+)
+def score_complexity(context: Context) -> np.ndarray:
+    """`complexity` of every image."""
+    return complexity(context.maps)

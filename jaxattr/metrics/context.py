@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class Fellows(NamedTuple):
     images: Pictures
 
 
+@runtime_checkable
 class Explain(Protocol):
     """Further maps of the method, compiled once for all images of this shape."""
 
@@ -100,7 +101,7 @@ class Context:
     seed: int = 0
 
     def generator(self, image: int, purpose: int) -> np.random.Generator:
-        """Random numbers of one image and purpose, the same for all methods; 0 to 9 are taken."""
+        """Random numbers of one image and purpose, the same for all methods; take 1000 or more."""
         return generator(self.seed, self.names[image], purpose)
 
     @cached_property

@@ -6,6 +6,8 @@ from jaxtyping import Array, Float, Int32
 
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
+from jaxattr.metrics.context import Case, Context, at_once
+from jaxattr.metrics.metric import HOLES, metric
 from jaxattr.metrics.perturbation import perturb
 from jaxattr.vit import Image, Model
 
@@ -49,3 +51,22 @@ def area(values: Float[Array, " step"], counts: tuple[int, ...]) -> Float[Array,
     widths = np.diff(np.asarray(counts, np.float64)) / (counts[-1] - counts[0])
     weights = (np.append(widths, 0) + np.append(0, widths)) / 2
     return values @ jnp.asarray(weights, values.dtype)
+
+
+@metric(
+    id="deletion-v1",
+    heading="faithfulness",
+    definition="the same to the end, highest first, 0 to 100 %",
+    better="lower",
+    cost="13F",
+    source="Petsiuk et al. 2018",
+    blind=HOLES,
+    cheap=True,
+)
+def score_deletion(context: Context) -> np.ndarray:
+    """`deletion` of every image."""
+    return context.each(_of_case)
+
+
+def _of_case(model: Model, case: Case) -> Array:
+    return deletion(model, case.image, case.places[0], case.class_, chunk_size=at_once())

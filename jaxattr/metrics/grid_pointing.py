@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxattr.errors import JaxattrError
+from jaxattr.metrics.context import Context
 from jaxattr.metrics.evidence_share import positive_share
+from jaxattr.metrics.metric import metric
 
 CONFIDENT = 0.5
 """Only images are put into mosaics that the model recognises with at least this probability."""
@@ -64,3 +66,57 @@ def grid_pointing(
     """
     grid = maps.shape[-2], maps.shape[-1]
     return positive_share(maps, np.stack([cell(grid, int(one), side) for one in places]))
+
+
+@metric(
+    id="gridpg-v1",
+    heading="localisation",
+    definition="share of positive evidence in the class's own cell of a mosaic of four recognised "
+    "images",
+    better="higher",
+    cost="1M",
+    explains=True,
+    source="Böhle et al. 2021",
+    blind="where in the cell; whether the mosaic is still recognised",
+)
+def score_grid(context: Context) -> np.ndarray:
+    """`grid_pointing` in a mosaic of four images."""
+    return _in_mosaics(context, 2)
+
+
+@metric(
+    id="gridpg-3x3-v1",
+    heading="localisation",
+    definition="the same of nine images",
+    better="higher",
+    cost="1M",
+    explains=True,
+    source="Böhle et al. 2021",
+    blind="the same, and images a third of their size",
+)
+def score_grid_of_nine(context: Context) -> np.ndarray:
+    """`grid_pointing` in a mosaic of nine images."""
+    return _in_mosaics(context, 3)
+
+
+def _in_mosaics(context: Context, side: int) -> np.ndarray:
+    """The image in question among the best recognised of other classes, in a random place."""
+    scores, fellows = np.full(len(context.names), np.nan), context.fellows()
+    mosaics, places, chosen = [], [], np.flatnonzero(context.recognised).tolist()
+    for i in chosen:
+        others = np.flatnonzero(fellows.labels != context.classes[i])
+        if len(others) < side * side - 1:
+            return scores
+        rng = context.generator(i, 200)
+        cells = list(fellows.images[rng.permutation(others)[: side * side - 1]])
+        place = int(rng.integers(side * side))
+        cells.insert(place, context.images[i])
+        mosaics.append(mosaic(cells))
+        places.append(place)
+    if mosaics:
+        names = [context.names[i] for i in chosen]
+        purpose = 48 + side  # another random map for each kind of mosaic
+        given = np.stack(mosaics), context.classes[chosen], names
+        maps = context.explain(*given, purpose=purpose)
+        scores[chosen] = grid_pointing(maps, np.array(places), side)
+    return scores

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxattr.metrics.context import Case, Context, at_once
+from jaxattr.metrics.metric import metric
 from jaxattr.metrics.perturbation import mask_sets
 from jaxattr.vit import Image, Loss, Map, Model
 
@@ -53,3 +56,22 @@ def mismatch(
     scale = jnp.maximum(predicted @ change, 0) / jnp.where(power > 0, power, 1)
     rest = scale * predicted - change
     return (rest @ rest) / (change @ change)
+
+
+@metric(
+    id="infidelity-v1",
+    heading="faithfulness",
+    definition="share of the logit's changes under random masks that sums of the map, best scaled, "
+    "do not predict",
+    better="lower",
+    cost="65F",
+    source="Yeh et al. 2019",
+    blind="maps without a scale, such as attention, from wrong ones",
+)
+def score_infidelity(context: Context) -> np.ndarray:
+    """`infidelity` of every image."""
+    return context.each(_of_case)
+
+
+def _of_case(model: Model, case: Case) -> Array:
+    return infidelity(model, case.image, case.map, case.loss, case.key, chunk_size=at_once())

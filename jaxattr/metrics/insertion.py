@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
+from jaxattr.metrics.context import Case, Context, at_once
 from jaxattr.metrics.deletion import STEPS, area, parts
+from jaxattr.metrics.metric import metric
 from jaxattr.metrics.perturbation import perturb
 from jaxattr.vit import Image, Model
 
@@ -36,3 +39,22 @@ def insertion(
     hidden = tuple(units - count for count in shown)
     logits = perturb(model, image, (units - 1 - rank)[None], hidden, fill, chunk_size=chunk_size)
     return area(pick(probabilities(model.config, logits[0]), class_), shown)
+
+
+@metric(
+    id="insertion-v1",
+    heading="faithfulness",
+    definition="area under the class's probability, highest scores shown first in a blurred image",
+    better="higher",
+    cost="13F",
+    source="Petsiuk et al. 2018",
+    blind="evidence that blurring leaves in place",
+    cheap=True,
+)
+def score_insertion(context: Context) -> np.ndarray:
+    """`insertion` of every image."""
+    return context.each(_of_case)
+
+
+def _of_case(model: Model, case: Case) -> Array:
+    return insertion(model, case.image, case.places[0], case.class_, chunk_size=at_once())

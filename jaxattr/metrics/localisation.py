@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxattr.metrics.context import Context
 from jaxattr.metrics.evidence_share import positive_share
+from jaxattr.metrics.metric import OUTSIDE, metric
 from jaxattr.metrics.regions import pool
 
 Masks = Bool[np.ndarray, "*batch height width"]
@@ -48,3 +50,35 @@ def _span(filled: Bool[np.ndarray, "*batch place"]) -> Bool[np.ndarray, "*batch 
     begun = np.maximum.accumulate(filled, axis=-1)
     left = np.flip(np.maximum.accumulate(np.flip(filled, axis=-1), axis=-1), axis=-1)
     return begun & left
+
+
+@metric(
+    id="localisation-v1",
+    heading="localisation",
+    definition="positive evidence inside the object over all of it",
+    better="higher",
+    cost="0",
+    masks=True,
+    source="Kohlbrenner et al. 2020",
+    blind=OUTSIDE,
+)
+def score_localisation(context: Context) -> np.ndarray:
+    """`attribution_localisation` of every image."""
+    assert context.masks is not None  # asked for before anything was computed
+    return attribution_localisation(context.maps, context.masks)
+
+
+@metric(
+    id="energypg-v1",
+    heading="localisation",
+    definition="the same inside the smallest box around the object",
+    better="higher",
+    cost="0",
+    masks=True,
+    source="Wang et al. 2020",
+    blind="the box's corners from the object",
+)
+def score_energy(context: Context) -> np.ndarray:
+    """`energy_pointing` of every image."""
+    assert context.masks is not None
+    return energy_pointing(context.maps, context.masks)

@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from jaxattr.metrics.context import Context
 from jaxattr.metrics.likeness import likeness
+from jaxattr.metrics.metric import metric
 from jaxattr.vit import Model
 
 Maps = Float[np.ndarray, "*batch row column"]
@@ -44,3 +46,32 @@ def spearman(first: Maps, second: Maps) -> Float[np.ndarray, "*batch"]:
         for maps in (first, second)
     )
     return likeness(one, two)
+
+
+@metric(
+    id="mprt-v1",
+    heading="randomisation",
+    definition="mean rank correlation with the maps of the model with its parameters drawn anew, "
+    "from the head downwards",
+    better="lower",
+    cost="(L+2)M",
+    explains=True,
+    source="Adebayo et al. 2018",
+    blind="an explanation from noise, which passes",
+)
+def score_randomisation(context: Context) -> np.ndarray:
+    """The mean over the stages of `cascade` at which `spearman` is defined.
+
+    Not asked of maps that are made with random weights in the first place.
+    """
+    if context.explained is not context.model:
+        return np.full(len(context.names), np.nan)
+    found = []
+    for stage, model in enumerate(cascade(context.model, context.drawn)):
+        given = context.images, context.classes, context.names
+        maps = context.explain(*given, model=model, purpose=1 + stage)
+        found.append(spearman(context.maps, maps))
+    values = np.stack(found)
+    defined = np.isfinite(values)
+    count, total = defined.sum(axis=0), np.where(defined, values, 0).sum(axis=0)
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)

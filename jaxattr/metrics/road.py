@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
+from jaxattr.metrics.context import Case, Context, at_once
+from jaxattr.metrics.metric import metric
 from jaxattr.metrics.perturbation import counts, in_pixels
 from jaxattr.vit import Image, Model, predict
 
@@ -96,3 +99,22 @@ def _beside(x: Array, axis: int) -> Array:
     wide = jnp.pad(x, edges)
     before = lax.slice_in_dim(wide, 0, size, axis=axis)
     return before + lax.slice_in_dim(wide, 2, size + 2, axis=axis)
+
+
+@metric(
+    id="road-v1",
+    heading="faithfulness",
+    definition="half of what the class's probability keeps more, lowest first against highest "
+    "first, removed patches imputed from neighbours",
+    better="higher",
+    cost="18F",
+    source="Rong et al. 2022",
+    blind="objects that imputation restores",
+)
+def score_road(context: Context) -> np.ndarray:
+    """`road` of every image."""
+    return context.each(_of_case)
+
+
+def _of_case(model: Model, case: Case) -> Array:
+    return road(model, case.image, case.places, case.class_, case.key, chunk_size=at_once())

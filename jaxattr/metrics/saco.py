@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from jaxattr.heads import probabilities
 from jaxattr.losses import pick
+from jaxattr.metrics.context import Case, Context, at_once
+from jaxattr.metrics.metric import metric
 from jaxattr.metrics.perturbation import mask_sets
 from jaxattr.vit import Image, Map, Model
 
@@ -51,3 +54,24 @@ def coefficient(salience: Float[Array, " group"], drop: Float[Array, " group"]) 
     more = jnp.maximum(salience[:, None] - salience, 0)
     right = drop[:, None] >= drop
     return (jnp.where(right, more, -more)).sum() / more.sum()
+
+
+@metric(
+    id="saco-v1",
+    heading="faithfulness",
+    definition="do ten groups of patches lose probability in the order of their sums, pairs "
+    "weighted by the sums' difference",
+    better="higher",
+    cost="11F",
+    source="Wu et al. 2024",
+    blind="patches within a group; evidence that others stand in for",
+    cheap=True,
+)
+def score_saco(context: Context) -> np.ndarray:
+    """`saco` of every image."""
+    return context.each(_of_case)
+
+
+def _of_case(model: Model, case: Case) -> Array:
+    rank, chunk = case.places[0], at_once()
+    return saco(model, case.image, case.map, rank, case.class_, chunk_size=chunk)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxattr.metrics.context import Context
+from jaxattr.metrics.metric import OUTSIDE, metric
 from jaxattr.plot import heatmap
 
 Scores = Float[np.ndarray, " image"]
@@ -62,3 +64,51 @@ def average_precision(score: Float[np.ndarray, " item"], truth: Bool[np.ndarray,
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     precision, found = hits[last] / (last + 1), hits[last]
     return float((np.diff(found, prepend=0) * precision).sum() / max(found[-1], 1))
+
+
+@metric(
+    id="pixel-accuracy-v1",
+    heading="localisation",
+    definition="share of pixels on the right side of the map's mean",
+    better="higher",
+    cost="0",
+    masks=True,
+    source="Guillaumin et al. 2014",
+    blind=OUTSIDE,
+)
+def score_accuracy(context: Context) -> np.ndarray:
+    """`Segmentation.accuracy` of every image."""
+    assert context.masks is not None
+    return segmentation(context.maps, context.masks).accuracy
+
+
+@metric(
+    id="mean-iou-v1",
+    heading="localisation",
+    definition="the same as mean IoU of object and background",
+    better="higher",
+    cost="0",
+    masks=True,
+    source="Guillaumin et al. 2014",
+    blind=OUTSIDE,
+)
+def score_mean_iou(context: Context) -> np.ndarray:
+    """`Segmentation.mean_iou` of every image."""
+    assert context.masks is not None
+    return segmentation(context.maps, context.masks).mean_iou
+
+
+@metric(
+    id="map-v1",
+    heading="localisation",
+    definition="average precision of the map for object and background",
+    better="higher",
+    cost="0",
+    masks=True,
+    source="Guillaumin et al. 2014",
+    blind=OUTSIDE,
+)
+def score_average_precision(context: Context) -> np.ndarray:
+    """`Segmentation.average_precision` of every image."""
+    assert context.masks is not None
+    return segmentation(context.maps, context.masks).average_precision

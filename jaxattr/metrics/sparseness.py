@@ -3,6 +3,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from jaxattr.metrics.context import Context
+from jaxattr.metrics.metric import metric
+
 Maps = Float[np.ndarray, "*batch row column"]
 
 
@@ -18,3 +21,18 @@ def sparseness(maps: Maps) -> Float[np.ndarray, "*batch"]:
     total = flat.sum(axis=-1)
     result = np.full(np.shape(total), np.nan)
     return np.divide(flat @ places, count * total, out=result, where=total > 0)
+
+
+@metric(
+    id="sparseness-v1",
+    heading="complexity",
+    definition="Gini's index of |S|",
+    better="higher",
+    cost="0",
+    source="Chalasani et al. 2020",
+    blind="anything about the model",
+    cheap=True,
+)
+def score_sparseness(context: Context) -> np.ndarray:
+    """`sparseness` of every image."""
+    return sparseness(context.maps)

@@ -18,11 +18,11 @@ from jaxattr.bench.methods import run as benchmark
 from jaxattr.bench.methods.figure import draw
 from jaxattr.bench.methods.maps import BLOB, RANDOM, Explainer, Row, centred_blob, rows
 from jaxattr.bench.methods.table import mean_ranks, table
-from jaxattr.bench.perturbation.masked import generator
 from jaxattr.data import images
 from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, ImageError, JaxattrError, LedgerError
 from jaxattr.methods import METHODS, Method
+from jaxattr.metrics.context import generator
 from jaxattr.metrics.perturbation import ranks
 from jaxattr.plot.figures import encode
 from jaxattr.vit import Preprocessing, forward, initialize
@@ -121,11 +121,12 @@ def test_ranks_and_nulls():
     rng = np.random.default_rng(0)
     chance = rng.random(50)
     better = np.stack([chance + 0.5, chance + 0.6, chance, chance + 0.1, chance], axis=1)
-    found = table(every, {"insertion": better, "deletion": better})
+    asked = (metrics.METRICS[name] for name in ("insertion", "deletion"))
+    found = table(every, dict.fromkeys(asked, better))
     assert [one.rank for one in found] == [2, 1, 3, 0, 0, 2, 3, 1, 0, 0]
     assert [one.beats_nulls for one in found] == [True, True] + [False] * 8
     assert mean_ranks(found) == {"a": 2, "b": 2, "c": 2}
-    undefined = table(every, {"insertion": np.full((50, 5), np.nan)})
+    undefined = table(every, {metrics.METRICS["insertion"]: np.full((50, 5), np.nan)})
     assert {(one.rank, one.defined) for one in undefined} == {(0, 0)}
 
 

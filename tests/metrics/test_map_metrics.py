@@ -15,8 +15,8 @@ from scipy import stats
 from jaxattr import metrics
 from jaxattr.errors import JaxattrError
 from jaxattr.metrics.grid_pointing import cell
+from jaxattr.metrics.metric import HEADINGS
 from jaxattr.metrics.segmentation import average_precision
-from jaxattr.metrics.table import HEADINGS
 from jaxattr.plot import heatmap
 from jaxattr.vit import initialize
 

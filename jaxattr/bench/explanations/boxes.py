@@ -22,12 +22,12 @@ from jaxattr.bench.explanations import maps as explaining
 from jaxattr.bench.explanations.maps import CHUNK, LOSSES
 from jaxattr.bench.explanations.run import Score
 from jaxattr.bench.methods.maps import centred_blob
-from jaxattr.bench.perturbation.masked import generator
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.heads import probabilities
 from jaxattr.methods import CHEAP, Method, MethodLike, in_order, resolve_all
+from jaxattr.metrics.context import generator
 from jaxattr.vit import Model
 
 NAME = "boxes-v1"

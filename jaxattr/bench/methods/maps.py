@@ -15,19 +15,15 @@ from jax import Array
 from jaxtyping import Float, Int32
 
 from jaxattr import losses
-from jaxattr.bench.perturbation.masked import generator
 from jaxattr.bench.store import SHARD
 from jaxattr.gradients import over_images
 from jaxattr.methods.method import Method
+from jaxattr.metrics.context import Labels, Maps, Pictures, generator
 from jaxattr.vit import Image, Model
 
 RANDOM, BLOB = "random map", "centred blob"
 WIDTH = 0.25
 """Standard deviation of the blob, as a share of each side."""
-
-Pictures = Float[np.ndarray, "image height width channel"]
-Labels = Int32[np.ndarray, " image"]
-Maps = Float[np.ndarray, "image row column"]
 
 
 class Row(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxattr import metrics
+from jaxattr import metrics, registry
 from jaxattr.audit.evidence.freshness import content_hash
 from jaxattr.audit.evidence.gather import make_receipt
 from jaxattr.bench import timing
@@ -38,6 +39,7 @@ from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
 from jaxattr.methods import CHEAP, MethodLike, own, resolve_all
+from jaxattr.metrics import Metric, MetricLike
 from jaxattr.vit import Model, initialize, predict
 
 FELLOWS = 64
@@ -66,7 +68,7 @@ def run(
     *,
     methods: Sequence[MethodLike] = CHEAP,
     untrained: Sequence[MethodLike] | None = None,
-    measured: Sequence[str] | None = None,
+    measured: Sequence[MetricLike] | None = None,
     masks: Path | None = None,
     target: Target = "label",
     seed: int = 0,
@@ -81,8 +83,8 @@ def run(
         methods: names or functions, see `methods.resolve`; what `folder` holds of a function of
             one's own belongs to its name and its source file, see `registry.digest`.
         untrained: methods that are also run on random weights; by default all of `methods`.
-        measured: names of `metrics.METRICS`; by default `metrics.CHEAP`, without masks those of it
-            that need none.
+        measured: names of `metrics.METRICS`, or functions, see `metrics.resolve`; by default
+            `metrics.CHEAP`, without masks those of it that need none.
         masks: folder with a PNG for each image, named like it; what is not 0 is the object.
         target: the class explained, asked of in faithfulness and recognised in mosaics: the image's
             label, or what the model predicts.
@@ -105,7 +107,7 @@ def run(
     explainer = Explainer(model, replace(made, name=model.name), seed)
     store = open_store(folder, _receipt(model, dataset, every, seed, target))
     this = Run(dataset, explainer, store, every, masks, workers, target)
-    names = {name: _stored_name(this, name) for name in chosen}
+    names = {one: _stored_name(this, one) for one in chosen}
     _explain_all(this, progress)
     errors = [error for number in range(len(store.shards)) for error in kept(store, number)[0]]
     good = np.array([not error for error in errors])
@@ -113,10 +115,10 @@ def run(
         raise ImageError(f"none of the {len(good)} images can be read; the first: {errors[0]}")
     _score_all(this, names, progress)
     found = {
-        name: np.concatenate(
+        one: np.concatenate(
             [store.scores(stored, number)["scores"] for number in range(len(store.shards))]
         )
-        for name, stored in names.items()
+        for one, stored in names.items()
     }
     return Result(
         every,
@@ -146,15 +148,13 @@ def _check_labels(dataset: Dataset, target: Target) -> None:
         )
 
 
-def _metrics(measured: Sequence[str] | None, masks: Path | None) -> list[str]:
+def _metrics(measured: Sequence[MetricLike] | None, masks: Path | None) -> tuple[Metric, ...]:
     if measured is None:
-        return [name for name in metrics.CHEAP if masks or not metrics.METRICS[name].masks]
-    if unknown := [name for name in measured if name not in metrics.METRICS]:
-        known = ", ".join(metrics.METRICS)
-        raise JaxattrError(f"unknown metric {', '.join(unknown)}; choose from {known}.")
-    if not masks and (blind := [name for name in measured if metrics.METRICS[name].masks]):
+        measured = [name for name in metrics.CHEAP if masks or not metrics.METRICS[name].masks]
+    chosen = metrics.resolve_all(measured)
+    if not masks and (blind := [one.name for one in chosen if one.masks]):
         raise JaxattrError(f"{', '.join(blind)}: compares maps with masks; give --masks FOLDER.")
-    return [name for name in metrics.METRICS if name in measured]
+    return chosen
 
 
 def _receipt(
@@ -211,36 +211,37 @@ def _explain_all(this: Run, progress: Callable[[int], None]) -> None:
         progress(len(members))
 
 
-def _score_all(this: Run, names: dict[str, str], progress: Callable[[int], None]) -> None:
+def _score_all(this: Run, names: dict[Metric, str], progress: Callable[[int], None]) -> None:
     """Write every shard of every metric that the store lacks."""
     store = this.store
     lacking = {
-        number: [name for name, stored in names.items() if not store.has_scores(stored, number)]
+        number: [one for one, stored in names.items() if not store.has_scores(stored, number)]
         for number in range(len(store.shards))
     }
     progress(sum((len(names) - len(lacking[i])) * len(m) for i, m in enumerate(store.shards)))
     missing = [number for number, asked in lacking.items() if asked]
-    mosaics = any(scoring.MOSAICS.keys() & set(asked) for asked in lacking.values())
-    others = fellows(this, FELLOWS if mosaics else 0)
+    others = cache(partial(fellows, this, FELLOWS))
     stream = decode(this, [index for number in missing for index in store.shards[number]])
     for number in missing:
         members = store.shards[number]
         part = shard(this, number, list(islice(stream, len(members))))
-        for name in lacking[number]:
-            scores = scoring.score(name, this.explainer, this.rows, part, others)
-            store.write_scores(names[name], number, scores=scores)
+        for one in lacking[number]:
+            scores = scoring.score(one, this.explainer, this.rows, part, others)
+            store.write_scores(names[one], number, scores=scores)
             progress(len(members))
 
 
-def _stored_name(this: Run, name: str) -> str:
-    """Under which a metric is kept: its id, and with masks what these are."""
-    metric = metrics.METRICS[name]
+def _stored_name(this: Run, metric: Metric) -> str:
+    """Under which a metric is kept: its id, of one's own its digest, and what the masks are."""
+    name = metric.id
+    if metric.name not in metrics.METRICS:
+        name = re.sub(r"[^\w.-]", "_", f"{name}@{registry.digest(metric.score)}", flags=re.ASCII)
     if not metric.masks:
-        return metric.id
+        return name
     digest = hashlib.sha256()
     for file in this.dataset.files:
         digest.update(mask_path(this, file).read_bytes())
-    return f"{metric.id}@{digest.hexdigest()[:12]}"
+    return f"{name}@{digest.hexdigest()[:12]}"
 
 
 def _seconds(this: Run) -> dict[str, float]:

@@ -9,12 +9,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jaxattr.bench.methods.maps import Explainer, Row
-from jaxattr.bench.methods.scoring import Fellows, Shard
+from jaxattr.bench.methods.scoring import Shard
 from jaxattr.bench.perturbation.masked import Unmasked
 from jaxattr.bench.store import SHARD, Store
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError
+from jaxattr.metrics.context import Fellows
 from jaxattr.metrics.grid_pointing import CONFIDENT
 from jaxattr.scenes.folder import hidden_bits
 

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from jaxattr import metrics
 from jaxattr.bench.methods.maps import BLOB, RANDOM, Row
+from jaxattr.metrics import Metric
 
 
 class Score(NamedTuple):
@@ -37,12 +38,11 @@ class Score(NamedTuple):
 
 
 def table(
-    rows: Sequence[Row], scores: Mapping[str, Float[np.ndarray, "image row"]], *, seed: int = 0
+    rows: Sequence[Row], scores: Mapping[Metric, Float[np.ndarray, "image row"]], *, seed: int = 0
 ) -> list[Score]:
-    """The scores of all metrics, by name, in the order of rows."""
+    """The scores of all metrics, in the order of rows."""
     result = []
-    for name, values in scores.items():
-        metric = metrics.METRICS[name]
+    for metric, values in scores.items():
         sign = 1 if metric.better == "higher" else -1
         intervals = [metrics.bootstrap(values[:, k], seed=seed) for k in range(len(rows))]
         ranks = _ranks(rows, [sign * one.value for one in intervals])

@@ -5,7 +5,6 @@ All shapes are fixed, so that each of the two functions is compiled once per mod
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from jaxattr.bench.perturbation.protocols import Protocol, steps
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
 from jaxattr.methods.method import Method
+from jaxattr.metrics.context import at_once, generator
 from jaxattr.metrics.perturbation import ORDERS, perturb, ranks
 from jaxattr.plot import heatmap
 from jaxattr.vit import Image, Model
@@ -30,9 +30,6 @@ CLASSES = "label", "predicted"
 RANDOM = "random map"
 CHUNK = 16
 """Images explained in one call."""
-AT_ONCE = 6
-"""Masked images that a CPU computes at once: 15 % faster than one by one for ViT-Ti, no faster
-with 18, and each result independent of its batch."""
 
 
 class Unmasked(NamedTuple):
@@ -156,12 +153,6 @@ def _places(
     return ranks(scores, generator(seed, name, 1).permutation(len(scores)))
 
 
-def generator(seed: int, name: str, purpose: int) -> np.random.Generator:
-    """Random numbers of one image: the same in whatever selection of images it stands."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    return np.random.default_rng((seed, purpose, int.from_bytes(digest[:8], "little")))
-
-
 @partial(jax.jit, static_argnames="methods")
 def _explain(
     model: Model,
@@ -193,7 +184,7 @@ def _mask(
     counted: tuple[int, ...],
     fill: str,
 ) -> tuple[Int32[Array, "job order step"], Float[Array, "job class order step"]]:
-    chunk = AT_ONCE if jax.default_backend() == "cpu" else None
+    chunk = at_once()
 
     def one(image: Image, order: Array, asked: Array):
         logits = perturb(model, image, order, counted, fill, chunk_size=chunk)

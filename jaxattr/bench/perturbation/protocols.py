@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxattr.errors import JaxattrError
+from jaxattr.metrics.masking import TENTHS
 from jaxattr.metrics.perturbation import FILLS, TOKEN_FILLS, counts
 from jaxattr.vit import ViTConfig
-
-TENTHS = tuple(step / 10 for step in range(10))
 
 
 @dataclass(frozen=True)
