@@ -13,6 +13,8 @@ from jaxattr.cli.common import answers, names, options, output
 from jaxattr.cli.common.records import model_name
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jaxattr.bench.methods.run import Result
     from jaxattr.data.dataset import Dataset
     from jaxattr.vit import Model
@@ -60,6 +62,15 @@ SCENES_PER_CLASS = 10
     multiple=True,
     type=names.METHODS_OR_NONE,
     help="Methods also run on random weights, or `none`; by default all of --methods. Repeatable.",
+)
+@click.option(
+    "--maps",
+    "given_maps",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.npz",
+    help="Maps made elsewhere, scored as one more row: an array for each image file, by its name, "
+    "[row, column] of patches or [height, width] of the model's input. Repeatable.",
 )
 @click.option(
     "--target",
@@ -170,6 +181,7 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
             folder,
             methods=chosen,
             untrained=untrained if given["untrained"] else chosen,
+            maps=_maps(given["given_maps"]),
             measured=measured,
             masks=masks,
             target=given["target"],
@@ -177,6 +189,16 @@ def _run(model: Model, given: dict[str, Any]) -> Result:
             workers=given["workers"],
             progress=advance,
         )
+
+
+def _maps(paths: tuple[Path, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """Maps made elsewhere, each file under its own name."""
+    from jaxattr.bench.methods.given import read_maps
+
+    found = {path.stem: read_maps(path) for path in paths}
+    if len(found) < len(paths):
+        raise click.UsageError("two files of --maps have the same name; rename one.")
+    return found
 
 
 def _index(model: Model, root: Path, given: dict[str, Any]) -> Dataset:

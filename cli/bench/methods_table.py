@@ -31,7 +31,7 @@ def text(result: Result, kind: str, facts: dict[str, Any]) -> str:
             **facts,
             "images": result.images,
             "recognised": result.recognised,
-            "seconds": result.seconds,
+            "seconds": _clean(result.seconds),
             "scores": [_clean(one._asdict()) for one in result.scores],
             "skipped": [{"file": file, "reason": reason} for file, reason in result.skipped],
         }
@@ -65,12 +65,12 @@ def _tables(result: Result) -> list[tuple[str, list[str], list[list[str]]]]:
         every.append((heading.capitalize(), header, rows))
     ranks, seconds = mean_ranks(result.scores), result.seconds
     best = sorted(
-        (row for row in result.rows if row.model == "trained"),
+        (row for row in result.rows if row.competes),
         key=lambda row: ranks.get(row.name, math.inf),
     )
     rows = [
         [row.name, row.model, f"{ranks[row.name]:.1f}" if row.name in ranks else "–",
-         f"{1000 * seconds[row.name]:.1f}"]
+         "–" if math.isnan(seconds[row.name]) else f"{1000 * seconds[row.name]:.1f}"]
         for row in best
     ]  # fmt: skip
     return [*every, ("Ranks and time", ["method", "model", "mean rank", "ms a map"], rows)]
@@ -94,7 +94,8 @@ def _csv(result: Result) -> str:
     names = {(row.shown, row.model): row.name for row in result.rows}
     for one in result.scores:
         cells = ["" if value is None else value for value in _clean(one._asdict()).values()]
-        writer.writerow([*cells, result.seconds[names[(one.method, one.model)]]])
+        seconds = result.seconds[names[(one.method, one.model)]]
+        writer.writerow([*cells, "" if math.isnan(seconds) else seconds])
     return file.getvalue().rstrip("\n")
 
 
@@ -104,7 +105,7 @@ def _clean(row: dict[str, Any]) -> dict[str, Any]:
 
 def notes(scores: Sequence[Score]) -> list[str]:
     """Lines for stderr: methods that are ahead of both maps that know nothing in no metric."""
-    trained = [one for one in scores if one.model == "trained"]
+    trained = [one for one in scores if one.model in ("trained", "given")]
     return [
         f"{method}: no metric puts its maps ahead of both a random map and a centred blob."
         for method in dict.fromkeys(one.method for one in trained)

@@ -23,6 +23,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from jaxattr.methods import Method
     from jaxattr.metrics import Metric
+    from jaxattr.vit import Model
 
 GROUPS = ("cheap", "all")
 
@@ -66,22 +67,18 @@ METHODS_OR_NONE = Named("method", "none")
 METRICS_OR_GROUPS = Named("metric", *GROUPS)
 
 
-def method(word: str) -> Method:
-    """A method by its name or `package.module:function`, which may lie in this folder."""
-    from jaxattr.methods import resolve
+def methods(words: Iterable[str], model: Model | None = None) -> tuple[Method, ...]:
+    """Names, groups and one's own as methods, each once, in their order.
 
-    with _this_folder():
-        return resolve(word)
-
-
-def methods(words: Iterable[str]) -> tuple[Method, ...]:
-    """Names, groups and one's own as methods, each once, in their order."""
-    from jaxattr.methods import CHEAP, resolve_all
+    Modules of one's own may lie in this folder. With a model, one's own are tried on it.
+    """
+    from jaxattr.methods import CHEAP, checked, resolve_all
     from jaxattr.methods import METHODS as EVERY
 
     groups = {"cheap": CHEAP, "all": tuple(EVERY)}
     with _this_folder():
-        return resolve_all(one for word in words for one in groups.get(word, (word,)))
+        found = resolve_all(one for word in words for one in groups.get(word, (word,)))
+        return found if model is None else checked(found, model)
 
 
 def metrics(words: Iterable[str], masks: bool) -> tuple[Metric, ...]:

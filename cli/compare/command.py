@@ -111,7 +111,7 @@ def compare(
 
     loaded = options.limited(options.load_model(choice, quiet=quiet), max_pixels)
     table = LabelTable(loaded.labels, loaded.config.classes)
-    chosen = names.methods(methods)
+    chosen = names.methods(methods, loaded)
     question = targets.question(target, against, loss, table, heads.link(loaded.config))
     bad: list[Exception] = []
     given = comparing.cases(loaded, question, found, bad)

@@ -114,7 +114,7 @@ def explain(
         model=loaded,
         table=table,
         question=question,
-        method=names.method(method),
+        method=names.methods([method], loaded)[0],
         formats=tuple(dict.fromkeys(formats)),
         folder=folder,
         drawing={"palette": colors, "alpha": alpha, "smooth": not patches},

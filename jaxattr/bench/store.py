@@ -47,7 +47,8 @@ class Receipt:
     target: str | None = None
     """What `bench methods` explains where it is not the label."""
     own_methods: dict[str, str] | None = None
-    """Digests of the methods that are not built in, by name: a changed one is another run's."""
+    """Digests of methods that are not built in, and of maps made elsewhere, by name: a changed one
+    is another run's."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from jaxattr import registry
+import jax
+import jax.numpy as jnp
+
+from jaxattr import losses, registry
 from jaxattr.errors import JaxattrError
 from jaxattr.methods import views as views
 from jaxattr.methods.method import Cost as Cost
@@ -20,6 +23,7 @@ from jaxattr.methods.method import Method as Method
 from jaxattr.methods.method import MethodFunction as MethodFunction
 from jaxattr.methods.method import method as method
 from jaxattr.methods.method import method_of as method_of
+from jaxattr.vit import Model
 
 MethodLike: TypeAlias = str | Method | Callable[..., Any]
 """A name of `METHODS`, `package.module:function`, or the function itself."""
@@ -90,6 +94,39 @@ def resolve_all(given: Iterable[MethodLike]) -> tuple[Method, ...]:
         if found.setdefault(one.name, one).function is not one.function:
             raise JaxattrError(f"two methods have the name {one.name}; give one another name.")
     return tuple(found.values())
+
+
+def checked(given: Iterable[MethodLike], model: Model) -> tuple[Method, ...]:
+    """As `resolve_all`; methods of one's own are traced once, so that what fails is told at once.
+
+    Raises:
+        JaxattrError: and where one fails, or its map is not one number for each patch.
+    """
+    found = resolve_all(given)
+    for one in found:
+        if not _built_in(one):
+            _check(one, model)
+    return found
+
+
+def _check(one: Method, model: Model) -> None:
+    c = model.config
+    image = jax.ShapeDtypeStruct((*c.image_size, c.channels), c.dtype)
+    try:
+        found: Any = jax.eval_shape(one.function, model, image, losses.target_logit(0))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise JaxattrError(
+            f"the method {one.name} failed ({type(error).__name__}: {reason}); JAXATTR_DEBUG=1 "
+            "shows where."
+        ) from error
+    shape = getattr(found, "shape", None)
+    if shape != c.grid or not jnp.issubdtype(found.dtype, jnp.floating):
+        kind = type(found).__name__ if shape is None else f"{found.dtype} of shape {shape}"
+        raise JaxattrError(
+            f"the method {one.name} returned {kind}; wanted a map [row, column] of {c.grid}, a "
+            "float for each patch."
+        )
 
 
 def own(given: Iterable[Method]) -> dict[str, str] | None:

@@ -334,10 +334,11 @@ def test_bad_methods(model, dataset, tmp_path):
 def test_a_random_map_belongs_to_its_image(model, dataset):
     shown = np.zeros((3, 8, 12, 3), np.float32)
     labels, names = np.zeros(3, np.int32), list(dataset.files[:3])
-    three = perturbing.explain(model, shown, labels, names, ("raw_attention",), 0)
-    one = perturbing.explain(model, shown[:1], labels[:1], names[2:], ("raw_attention",), 0)
+    raw = (METHODS["raw_attention"],)
+    three = perturbing.explain(model, shown, labels, names, raw, 0)
+    one = perturbing.explain(model, shown[:1], labels[:1], names[2:], raw, 0)
     np.testing.assert_array_equal(three.maps["random map"][2], one.maps["random map"][0])
-    other = perturbing.explain(model, shown[:1], labels[:1], names[2:], ("raw_attention",), 1)
+    other = perturbing.explain(model, shown[:1], labels[:1], names[2:], raw, 1)
     assert (other.maps["random map"] != one.maps["random map"]).all()
 
 

@@ -26,7 +26,7 @@ from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.heads import probabilities
-from jaxattr.methods import CHEAP, Method, MethodLike, in_order, resolve_all
+from jaxattr.methods import CHEAP, Method, MethodLike, checked, in_order
 from jaxattr.metrics.context import generator
 from jaxattr.vit import Model
 
@@ -96,7 +96,7 @@ def run(
         JaxattrError: an unknown method, or shares that are none.
         DatasetError: a table that cannot be read, or no photo that fits.
     """
-    chosen_methods = in_order(resolve_all(methods))
+    chosen_methods = in_order(checked(methods, model))
     if count < 1 or not (0 <= area[0] < area[1] <= 1 and 0 <= confidence <= 1):
         raise JaxattrError(
             f"{count} photos, boxes of {area[0]:g} to {area[1]:g} of the image, confidence "

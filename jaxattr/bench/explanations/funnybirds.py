@@ -31,7 +31,7 @@ from jaxattr.bench.explanations.run import Score
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.data import images
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import CHEAP, MethodLike, in_order, resolve_all
+from jaxattr.methods import CHEAP, MethodLike, checked, in_order
 from jaxattr.metrics import funnybirds as protocols
 from jaxattr.vit import Model
 
@@ -81,7 +81,7 @@ def run(
     """
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
-    chosen = in_order(resolve_all(methods))
+    chosen = in_order(checked(methods, model))
     size, _ = explaining.check(model)
     report(f"Drawing {count} scenes of one object without each set of their parts")
     one = asking.one_object(count, seed, size, model.config.grid)

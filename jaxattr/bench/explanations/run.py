@@ -15,7 +15,7 @@ from jaxattr.bench.explanations import trials as asking
 from jaxattr.bench.explanations.maps import LOSSES
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import CHEAP, MethodLike, in_order, resolve_all
+from jaxattr.methods import CHEAP, MethodLike, checked, in_order
 from jaxattr.vit import Model, initialize
 
 Maps = Float[np.ndarray, "trial row column"]
@@ -83,7 +83,7 @@ def run(
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
     # In the order of the table, so that the same methods are compiled once.
-    chosen = in_order(resolve_all(methods))
+    chosen = in_order(checked(methods, model))
     size, _ = explaining.check(model)
     untrained = initialize(
         model.config,

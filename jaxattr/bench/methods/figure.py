@@ -22,7 +22,7 @@ _NULLS = {RANDOM: "--", BLOB: ":"}
 def draw(result: Result, note: str = "") -> Figure:
     """Filled: the trained model; hollow: random weights; vertical lines: maps that know nothing."""
     names = list(dict.fromkeys(one.metric for one in result.scores))
-    methods = [row.name for row in result.rows if row.model == "trained"]
+    methods = [row.name for row in result.rows if row.competes]
     columns = min(len(names), _PER_BAND)
     bands = -(-len(names) // columns)
     band = 0.2 * len(methods) + 0.75
@@ -70,7 +70,7 @@ def _panel(axis: Axes, scores: list[Score], methods: list[str]) -> None:
             continue
         if one.method not in methods:
             continue
-        trained = one.model == "trained"
+        trained = one.model != "random weights"
         row = methods.index(one.method) + (-0.13 if trained else 0.17)
         shade = 1 if trained else 0.5
         axis.plot([one.low, one.high], [row, row], c=_COLOUR, lw=1.2, alpha=shade)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int32
 
 from jaxattr import losses
 from jaxattr.bench.store import SHARD
+from jaxattr.errors import JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.methods.method import Method
 from jaxattr.metrics.context import Labels, Maps, Pictures, generator
@@ -31,20 +32,28 @@ class Row(NamedTuple):
 
     name: str
     method: Method | None
-    """`None` for `RANDOM` and `BLOB`."""
+    """`None` for `RANDOM`, `BLOB`, and maps made elsewhere."""
     model: str
-    """`trained`, `random weights` or `none`."""
+    """`trained`, `random weights`, `none`, or `given` for maps made elsewhere."""
 
     @property
     def shown(self) -> str:
         """The method's name, the same for all models."""
         return self.method.name if self.method else self.name
 
+    @property
+    def competes(self) -> bool:
+        """Whether it is ranked among the methods, and set against the maps that know nothing."""
+        return self.model in ("trained", "given")
 
-def rows(methods: Sequence[Method], untrained: Sequence[Method]) -> tuple[Row, ...]:
-    """The methods, the two maps that ask no model, and methods on random weights."""
+
+def rows(
+    methods: Sequence[Method], untrained: Sequence[Method], given: Sequence[str] = ()
+) -> tuple[Row, ...]:
+    """Methods, maps made elsewhere, the two maps that ask no model, methods on random weights."""
     return (
         *(Row(one.name, one, "trained") for one in methods),
+        *(Row(name, None, "given") for name in given),
         *(Row(name, None, "none") for name in (RANDOM, BLOB)),
         *(Row(f"{one.name}, random weights", one, "random weights") for one in untrained),
     )
@@ -58,6 +67,8 @@ class Explainer:
     drawn: Model
     """The same with random weights, and the same name, so that nothing is compiled twice."""
     seed: int
+    given: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """Maps made elsewhere, by row and image."""
 
     def explain(
         self,
@@ -75,6 +86,9 @@ class Explainer:
             names: of the images; random maps belong to the name and the purpose.
             model: in place of the row's own.
             purpose: another one gives other random maps.
+
+        Raises:
+            JaxattrError: further maps of those made elsewhere.
         """
         grid = self.model.config.grid
         if row.name == RANDOM:
@@ -84,7 +98,11 @@ class Explainer:
             return np.array(drawn, np.float32).reshape(len(names), *grid)
         if row.name == BLOB:
             return np.broadcast_to(centred_blob(grid), (len(names), *grid))
-        assert row.method is not None  # the others are those above
+        if row.method is None:
+            if model is not None or purpose:
+                raise JaxattrError(f"{row.name}: made elsewhere, so there are no further maps.")
+            found = [self.given[row.name][name] for name in names]
+            return np.array(found, np.float32).reshape(len(names), *grid)
         used = model or (self.drawn if row.model == "random weights" else self.model)
         run, found = self.compile(row.method), [np.zeros((0, *grid), np.float32)]
         for start in range(0, len(images), SHARD):
@@ -98,14 +116,16 @@ class Explainer:
     ) -> tuple[Maps, float]:
         """The maps, and the seconds of one of them in a batch of `SHARD`, compiling left out.
 
-        Batches are filled up, and what fills them costs as much; NaN where there is no image.
+        Batches are filled up, and what fills them costs as much; NaN where there is no image, or
+        maps were made elsewhere.
         """
         if row.method:
             self.compile(row.method)
         began = time.perf_counter()
         maps = self.explain(row, images, labels, names)
         seconds = time.perf_counter() - began
-        return maps, seconds / batched(row, len(images)) if len(images) else np.nan
+        made = len(images) and row.model != "given"
+        return maps, seconds / batched(row, len(images)) if made else np.nan
 
     def compile(self, method: Method) -> Any:
         """The compiled function of `SHARD` images, any weights and labels."""

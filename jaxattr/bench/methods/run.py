@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -20,6 +20,7 @@ from jaxattr.audit.evidence.freshness import content_hash
 from jaxattr.audit.evidence.gather import make_receipt
 from jaxattr.bench import timing
 from jaxattr.bench.methods import scoring as scoring
+from jaxattr.bench.methods.given import MapsByFile, digest, on_grid
 from jaxattr.bench.methods.maps import Explainer, Row, batched, rows
 from jaxattr.bench.methods.shards import (
     Run,
@@ -38,7 +39,7 @@ from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
-from jaxattr.methods import CHEAP, MethodLike, own, resolve_all
+from jaxattr.methods import CHEAP, MethodLike, checked, own, resolve_all
 from jaxattr.metrics import Metric, MetricLike
 from jaxattr.vit import Model, initialize, predict
 
@@ -53,7 +54,8 @@ class Result(NamedTuple):
     rows: tuple[Row, ...]
     scores: list[Score]
     seconds: dict[str, float]
-    """Of one map by row, in a batch of `SHARD`, compiled and warm: the median over batches."""
+    """Of one map by row, in a batch of `SHARD`, compiled and warm: the median over batches; NaN
+    where maps were made elsewhere."""
     images: int
     recognised: int
     """Images whose explained class the model gives at least `CONFIDENT`, as its top class."""
@@ -68,6 +70,7 @@ def run(
     *,
     methods: Sequence[MethodLike] = CHEAP,
     untrained: Sequence[MethodLike] | None = None,
+    maps: Mapping[str, MapsByFile] | None = None,
     measured: Sequence[MetricLike] | None = None,
     masks: Path | None = None,
     target: Target = "label",
@@ -83,6 +86,8 @@ def run(
         methods: names or functions, see `methods.resolve`; what `folder` holds of a function of
             one's own belongs to its name and its source file, see `registry.digest`.
         untrained: methods that are also run on random weights; by default all of `methods`.
+        maps: made elsewhere for the same classes, by the name of their row and the image's file,
+            see `given`; metrics that ask for further maps are not defined for them.
         measured: names of `metrics.METRICS`, or functions, see `metrics.resolve`; by default
             `metrics.CHEAP`, without masks those of it that need none.
         masks: folder with a PNG for each image, named like it; what is not 0 is the object.
@@ -94,18 +99,21 @@ def run(
 
     Raises:
         JaxattrError: an unknown method or metric, or one that needs masks where there are none.
-        DatasetError: a label that is to be explained, or a mask, is missing.
+        DatasetError: a label that is to be explained, a mask, or a map is missing, or does not fit.
         ImageError: no image can be read.
         LedgerError: the folder belongs to another run.
     """
-    every = _checked(methods, methods if untrained is None else untrained)
+    elsewhere = {
+        name: on_grid(name, one, dataset.files, model.config) for name, one in (maps or {}).items()
+    }
+    every = _checked(model, methods, methods if untrained is None else untrained, elsewhere)
     _check_labels(dataset, target)
     chosen = _metrics(measured, masks)
     made = initialize(
         model.config, jax.random.key(seed), labels=model.labels, preprocessing=model.preprocessing
     )
-    explainer = Explainer(model, replace(made, name=model.name), seed)
-    store = open_store(folder, _receipt(model, dataset, every, seed, target))
+    explainer = Explainer(model, replace(made, name=model.name), seed, elsewhere)
+    store = open_store(folder, _receipt(explainer, dataset, every, target))
     this = Run(dataset, explainer, store, every, masks, workers, target)
     names = {one: _stored_name(this, one) for one in chosen}
     _explain_all(this, progress)
@@ -130,11 +138,20 @@ def run(
     )
 
 
-def _checked(methods: Sequence[MethodLike], untrained: Sequence[MethodLike]) -> tuple[Row, ...]:
-    resolve_all([*methods, *untrained])  # no two may have the same name
-    if not methods:
+def _checked(
+    model: Model,
+    methods: Sequence[MethodLike],
+    untrained: Sequence[MethodLike],
+    maps: Collection[str],
+) -> tuple[Row, ...]:
+    checked([*methods, *untrained], model)  # no two may have the same name
+    if not methods and not maps:
         raise JaxattrError("no method to score; name at least one.")
-    return rows(resolve_all(methods), resolve_all(untrained))
+    found = rows(resolve_all(methods), resolve_all(untrained), list(maps))
+    names = [row.name for row in found]
+    if twice := [name for name in maps if names.count(name) > 1]:
+        raise JaxattrError(f"{', '.join(twice)}: maps and a method of one name; rename the maps.")
+    return found
 
 
 def _check_labels(dataset: Dataset, target: Target) -> None:
@@ -158,9 +175,10 @@ def _metrics(measured: Sequence[MetricLike] | None, masks: Path | None) -> tuple
 
 
 def _receipt(
-    model: Model, dataset: Dataset, every: Sequence[Row], seed: int, target: Target
+    explainer: Explainer, dataset: Dataset, every: Sequence[Row], target: Target
 ) -> Receipt:
-    made = make_receipt(model, dataset, total=len(dataset.files))
+    made = make_receipt(explainer.model, dataset, total=len(dataset.files))
+    theirs = {name: digest(one) for name, one in explainer.given.items()}
     return Receipt(
         format=FORMAT,
         version=made.version,
@@ -171,10 +189,10 @@ def _receipt(
         index=content_hash(dataset),
         count=made.count,
         methods=[row.name for row in every],
-        seed=seed,
+        seed=explainer.seed,
         guide=None,
         target=None if target == "label" else target,
-        own_methods=own(row.method for row in every if row.method),
+        own_methods=(own(row.method for row in every if row.method) or {}) | theirs or None,
     )
 
 
@@ -235,7 +253,7 @@ def _stored_name(this: Run, metric: Metric) -> str:
     """Under which a metric is kept: its id, of one's own its digest, and what the masks are."""
     name = metric.id
     if metric.name not in metrics.METRICS:
-        name = re.sub(r"[^\w.-]", "_", f"{name}@{registry.digest(metric.score)}", flags=re.ASCII)
+        name = re.sub(r"[^\w.@-]", "_", f"{name}@{registry.digest(metric.score)}", flags=re.ASCII)
     if not metric.masks:
         return name
     digest = hashlib.sha256()
@@ -251,7 +269,8 @@ def _seconds(this: Run) -> dict[str, float]:
     for number in numbers:
         if store.has_scores(_SECONDS, number):
             found[number] = store.scores(_SECONDS, number)["seconds"]
-    cold = np.isnan(found).all(axis=0)
+    timed = np.array([row.model != "given" for row in this.rows])
+    cold = np.isnan(found).all(axis=0) & timed
     if cold.any():
         first = next(i for i in numbers if not all(kept(store, i)[0]))
         part = shard(this, first, list(decode(this, store.shards[first])))
@@ -263,7 +282,10 @@ def _seconds(this: Run) -> dict[str, float]:
             again = timing.timed([partial(this.explainer.explain, *given)])
             found[first, k] = again.seconds / batched(row, len(part.images))
         store.write_scores(_SECONDS, first, seconds=found[first])
-    return {row.name: float(np.nanmedian(found[:, k])) for k, row in enumerate(this.rows)}
+    return {
+        row.name: float(np.nanmedian(found[:, k])) if timed[k] else np.nan
+        for k, row in enumerate(this.rows)
+    }
 
 
 def _probabilities(model: Model, pictures: np.ndarray) -> np.ndarray:

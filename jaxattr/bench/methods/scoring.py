@@ -43,9 +43,15 @@ def score(
         JaxattrError: a metric of one's own fails, or returns something else than a score for each
             image.
     """
-    return np.stack(
-        [_column(metric, context(explainer, row, shard, fellows)) for row in rows], axis=1
-    )
+    nothing = np.full(len(shard.names), np.nan)
+    columns = [
+        # Of maps made elsewhere there are no others.
+        nothing
+        if metric.explains and row.model == "given"
+        else _column(metric, context(explainer, row, shard, fellows))
+        for row in rows
+    ]
+    return np.stack(columns, axis=1)
 
 
 def context(

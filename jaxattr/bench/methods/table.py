@@ -24,7 +24,8 @@ class Score(NamedTuple):
     """`higher` or `lower`."""
     method: str
     model: str
-    """`trained`, `random weights`, or `none` for a map that asks no model."""
+    """`trained`, `random weights`, `none` for a map that asks no model, or `given` for maps made
+    elsewhere."""
     value: float
     low: float
     high: float
@@ -48,7 +49,7 @@ def table(
         ranks = _ranks(rows, [sign * one.value for one in intervals])
         nulls = [k for k, row in enumerate(rows) if row.name in (RANDOM, BLOB)]
         for k, row in enumerate(rows):
-            beaten = row.model == "trained" and all(
+            beaten = row.competes and all(
                 metrics.bootstrap(sign * (values[:, k] - values[:, null]), seed=seed).low > 0
                 for null in nulls
             )
@@ -58,8 +59,8 @@ def table(
 
 
 def _ranks(rows: Sequence[Row], values: Sequence[float]) -> list[int]:
-    """Of the trained model's methods, the highest first; equal ones share the better rank."""
-    asked = [k for k, row in enumerate(rows) if row.model == "trained" and np.isfinite(values[k])]
+    """Of those that compete, the highest first; equal ones share the better rank."""
+    asked = [k for k, row in enumerate(rows) if row.competes and np.isfinite(values[k])]
     places = rankdata([-values[k] for k in asked], method="min") if asked else []
     result = [0] * len(rows)
     for k, place in zip(asked, places, strict=True):

@@ -27,7 +27,7 @@ from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.experiments.guidance import Layout, stitch
 from jaxattr.gradients import over_images
 from jaxattr.heads import probabilities
-from jaxattr.methods import Method, MethodLike, own, resolve_all
+from jaxattr.methods import Method, MethodLike, checked, own
 from jaxattr.vit import Model, predict
 
 BASELINES = ("raw_attention", RANDOM)
@@ -87,7 +87,7 @@ def run(
         ImageError: no image can be read.
         LedgerError: the folder belongs to another run.
     """
-    chosen_methods = _checked(methods, guide, protocol)
+    chosen_methods = _checked(model, methods, guide, protocol)
     steps(protocol, model.config)
     chosen = dataset if guide is None else without(dataset, guide.class_)
     if "label" in protocol.explained and (missing := int((chosen.targets < 0).sum())):
@@ -160,9 +160,9 @@ def guide_of_class(model: Model, dataset: Dataset, class_: int, layout: Layout) 
 
 
 def _checked(
-    methods: Sequence[MethodLike], guide: Guide | None, protocol: Protocol
+    model: Model, methods: Sequence[MethodLike], guide: Guide | None, protocol: Protocol
 ) -> tuple[Method, ...]:
-    chosen = resolve_all([*methods, BASELINES[0]])
+    chosen = checked([*methods, BASELINES[0]], model)
     if protocol.guided and guide is None:
         raise JaxattrError(
             f"{protocol.name} stitches every image with a guide of another class; name one."
