@@ -29,6 +29,8 @@ from .experiments import guidance as guidance
 from .experiments import guides as guides
 from .experiments import rewrite as rewrite
 from .experiments import transfer as transfer
+from .explanation import Explanation as Explanation
+from .explanation import explain as explain
 from .gradients import attention_gradients as attention_gradients
 from .gradients import over_images as over_images
 from .gradients.corrections import corrected as corrected

@@ -14,6 +14,7 @@ in a regression two values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -239,6 +240,33 @@ def log_sigmoid(class_: Any) -> Loss:
 def weighted(weights: Float[Array, "... class"] | Float[np.ndarray, "... class"]) -> Loss:
     """Any linear loss, `w . l`: the general form of `target_logit` and `difference`."""
     return Partial(_weighted, jnp.asarray(weights))
+
+
+NAMES = ("log-odds", "logit", "difference", "relative", "ratio")
+"""What `named` knows."""
+OF_ONE = ("log-odds", "logit")
+"""Those of them that are of one class."""
+
+
+def named(name: str) -> Callable[[Any, Any], Loss]:
+    """A loss of two classes by its name, one of `NAMES`; those `OF_ONE` ignore the second.
+
+    `log-odds` is `log_odds`, `logit` `target_logit` (Eq. 7), `difference` itself, `relative`
+    `relative_difference` (Eq. 8), and `ratio` itself.
+
+    Raises:
+        JaxattrError: no such name.
+    """
+    known: dict[str, Callable[[Any, Any], Loss]] = {
+        "log-odds": lambda first, second: log_odds(first),
+        "logit": lambda first, second: target_logit(first),
+        "difference": difference,
+        "relative": relative_difference,
+        "ratio": ratio,
+    }
+    if name not in known:
+        raise JaxattrError(f"no loss is named {name!r}; choose from {', '.join(NAMES)}.")
+    return known[name]
 
 
 def is_guiding(

@@ -32,6 +32,7 @@ LEVELS = {
     "methods": 4,
     "metrics": 5,
     "experiments": 5,
+    "explanation": 4.5,
     "audit": 6,
     "bench": 7,
     "cli": 8,

@@ -17,9 +17,8 @@ from PIL import Image
 
 from jaxattr import metrics, scenes
 from jaxattr.bench.explanations import trials
-from jaxattr.cli.common.records import Photo
-from jaxattr.cli.explain import run as explaining
 from jaxattr.data import images
+from jaxattr.data.photos import Photo, read_photo
 from jaxattr.errors import ImageError
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def _photo(lab: Lab, name: str, marked: Sequence[Marked]) -> Subject:
 
 def _read(lab: Lab, path: Path) -> Photo:
     """A photo as the model sees it: all pictures get its input's proportions, as in the paper."""
-    photo = explaining.read(lab.model.preprocessing, (path.stem, path))
+    photo = read_photo(path, lab.model.preprocessing, name=path.stem)
     height, width = lab.model.config.image_size
     size = round(SHOWN * width / max(height, width)), round(SHOWN * height / max(height, width))
     picture = Image.fromarray(photo.picture).resize(size, Image.Resampling.LANCZOS)

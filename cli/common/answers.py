@@ -8,24 +8,8 @@ from typing import TYPE_CHECKING
 from jaxattr.cli.common import options
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jaxattr.data.labels import LabelTable
     from jaxattr.vit import Model
-
-
-def probabilities(model: Model, logits: np.ndarray) -> np.ndarray | None:
-    """The probabilities of logits, `[..., class]`, by the head's function; `None` for values."""
-    from jaxattr import heads
-
-    return heads.probabilities(model.config, logits) if heads.link(model.config) else None
-
-
-def said(probability: np.ndarray | None, logits: np.ndarray, index: int) -> str:
-    """What a picture says of one output: probability and logit, or its value."""
-    if probability is None:
-        return f"value {logits[index]:.2f}"
-    return f"p {probability[index]:.3f} · logit {logits[index]:.2f}"
 
 
 def classifier(model: Model, task: str) -> Model:

@@ -24,11 +24,12 @@ def warning(
     maps: Sequence[np.ndarray] | np.ndarray,
 ) -> str | None:
     """One line about the worst map of a method that hands relevance on, or nothing."""
+    from jaxattr import losses
     from jaxattr.gradients.relevance import gain
 
     if method.start is None or not len(maps):
         return None
-    build, worst = targets.loss(loss), 0.0
+    build, worst = losses.named(loss), 0.0
     for (target, against), one, values in zip(asked, logits, maps, strict=True):
         scalar = build(target, 0 if against is None else against)
         worst = max(worst, gain(method.start, values, one, scalar))

@@ -12,18 +12,10 @@ if TYPE_CHECKING:
 
     from jaxattr.cli.common.output import Names
     from jaxattr.data.labels import LabelTable
+    from jaxattr.data.photos import Photo
     from jaxattr.experiments.guidance import Guided
     from jaxattr.methods import Method
     from jaxattr.vit import Model
-
-
-class Photo(NamedTuple):
-    """A decoded image: the model's input, and what a person looks at."""
-
-    name: str
-    path: Path
-    array: np.ndarray
-    picture: np.ndarray
 
 
 class Run(NamedTuple):
@@ -82,4 +74,6 @@ class Explained(NamedTuple):
 
 def model_name(model: Model) -> str:
     """A picture that is passed on need not tell where on this disk the model lies."""
-    return Path(model.name).name if Path(model.name).is_absolute() else model.name
+    from jaxattr.explanation import shown_name
+
+    return shown_name(model.name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxattr.data.labels import LabelTable
-    from jaxattr.vit import Loss
 
 # The losses' names; a test holds that `loss` knows each.
 LOSSES = ("log-odds", "logit", "difference", "relative", "ratio")
@@ -60,6 +59,8 @@ def question(
     `heads.link`: the logit of a sigmoid is its log-odds, and called so; the values of a regression
     have none.
     """
+    from jaxattr.explanation import default_loss
+
     most = table.classes or len(table.labels)
     if most == 1 and against is not None:
         raise click.UsageError(
@@ -72,9 +73,7 @@ def question(
             "--loss log-odds wants probabilities, and this model is a regression, whose outputs "
             "are values; leave out --loss, or write --loss logit."
         )
-    if loss is None:
-        loss = "logit" if link is None else "log-odds"
-        loss = "difference" if against is not None or paired else loss
+    loss = loss or default_loss(link, against is not None or paired)
     if loss in _OF_ONE and details:
         raise click.UsageError(f"--loss {loss} looks at one class; leave out --details or --loss.")
     if loss in _OF_ONE and against is not None:
@@ -125,16 +124,3 @@ def ask(question: Question, logits: np.ndarray) -> list[Asked]:
         if other != one:
             pairs.append(Asked(one, other))
     return pairs
-
-
-def loss(name: str) -> Callable[[Any, Any], Loss]:
-    """The function of `jaxattr.losses`, taking both classes; those of one ignore the second."""
-    from jaxattr import losses
-
-    return {
-        "log-odds": lambda first, second: losses.log_odds(first),
-        "logit": lambda first, second: losses.target_logit(first),
-        "difference": losses.difference,
-        "relative": losses.relative_difference,
-        "ratio": losses.ratio,
-    }[name]

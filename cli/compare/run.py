@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxattr.cli.common import answers, targets
+from jaxattr.cli.common import targets
 from jaxattr.cli.common.interrupt import interruptible
 from jaxattr.cli.explain import run as explaining
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from jaxattr.cli.common.records import Photo
     from jaxattr.data.labels import LabelTable
+    from jaxattr.data.photos import Photo
     from jaxattr.methods import Method
     from jaxattr.plot.grid import Row
     from jaxattr.vit import Model
@@ -68,11 +68,13 @@ def cases(
     import jax
     import numpy as np
 
-    forward, found = jax.jit(explaining.classify), []
+    from jaxattr.explanation import classify, probabilities
+
+    forward, found = jax.jit(classify), []
     for photos in explaining.chunks(model, paths, 1, bad):
         (photo,) = photos
         logits = np.asarray(forward(model, photo.array[None]))[0].astype(np.float64)
-        chances = answers.probabilities(model, logits)
+        chances = probabilities(model, logits)
         for asked in targets.ask(question, logits):
             chance = None if chances is None else float(chances[asked.target])
             found.append(Case(photo, logits, chance, asked))
@@ -98,9 +100,11 @@ def _answer(model: Model, given: Sequence[Case], method: Method, views: int, los
     import jax.numpy as jnp
     import numpy as np
 
+    from jaxattr import losses
     from jaxattr.bench.timing import timed
+    from jaxattr.explanation import viewed
 
-    build, function = targets.loss(loss), explaining.viewed(model, method, views)
+    build, function = losses.named(loss), viewed(method.function, model.config, views)
 
     def one(model: Model, image: Any, first: Any, second: Any) -> Any:
         return function(model, image, build(first, second))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jaxattr.cli.common.records import Explained, Photo, Run, Typical
 from jaxattr.cli.explain.guides import Source, gather
-from jaxattr.cli.explain.show import panel, words
+from jaxattr.cli.explain.show import explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,12 +68,12 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
 
     if not one.asked:
         return
-    said, rows = words(run, one), []
+    said, rows = explanation(run, one, 0).caption(), []
     for index, pair in enumerate(one.asked):
-        shown = panel(run, one, index)
+        shown = explanation(run, one, index).panel()
         logits = f"logits {one.logits[pair.target]:.2f}, {one.logits[pair.against or 0]:.2f}"
         row: list[Cell | None] = [
-            Cell(one.photo.picture, said["title"], said["detail"]),
+            Cell(one.photo.picture, said.title, said.detail),
             Cell(one.photo.picture, shown.title, logits, shown),
         ]
         typical = one.typical.get(pair.against or 0)
@@ -81,4 +81,4 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
             name = run.table.short(pair.against or 0)
             row.append(Cell(typical.pixels, f"typical {name}", typical.name))
         rows.append(row)
-    yield f"{one.photo.name}-details", sheet(rows, footer=said["footer"], **run.drawing)
+    yield f"{one.photo.name}-details", sheet(rows, footer=said.footer, **run.drawing)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli.common import answers, options, process, targets
+from jaxattr.cli.common import options, process, targets
 from jaxattr.cli.common.records import Beside, Explained, Photo, Run
 from jaxattr.cli.explain import run as explaining
-from jaxattr.cli.explain.show import panel, words
+from jaxattr.cli.explain.show import explanation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +27,10 @@ def explained(
 
     from jaxattr.errors import JaxattrError
     from jaxattr.experiments import guides
+    from jaxattr.explanation import classify, probabilities
 
     alike = guides.similarity(run.model)
-    forward, compute = jax.jit(explaining.classify), _maps(run)
+    forward, compute = jax.jit(classify), _maps(run)
     for (photo,) in explaining.chunks(run.model, paths, 1, bad):
         logits = np.asarray(forward(run.model, photo.array[None]))[0].astype(np.float64)
         try:
@@ -42,7 +43,7 @@ def explained(
             targets.Asked(one, _common(beside)) for one, beside in zip(asked, found, strict=True)
         ]
         means = np.stack([beside.result.mean for beside in found])
-        chances = answers.probabilities(run.model, logits)
+        chances = probabilities(run.model, logits)
         yield Explained(photo, logits, chances, pairs, means, tuple(found))
 
 
@@ -119,10 +120,11 @@ def _maps(run: Run) -> Any:
 
     from jaxattr import losses
     from jaxattr.experiments.guidance import guided
+    from jaxattr.explanation import viewed
 
     build, method = (
-        targets.loss(run.question.loss),
-        explaining.viewed(run.model, run.method, run.views),
+        losses.named(run.question.loss),
+        viewed(run.method.function, run.model.config, run.views),
     )
 
     @jax.jit
@@ -179,9 +181,9 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
     from jaxattr.plot.figures import Panel
     from jaxattr.plot.sheets import Cell, sheet
 
-    said, photo = words(run, one), one.photo.picture
+    said, photo = explanation(run, one, 0).caption(), one.photo.picture
     for index, (pair, beside) in enumerate(zip(one.asked, one.guided, strict=True)):
-        mean, name = panel(run, one, index), run.table.short(pair.target)
+        mean, name = explanation(run, one, index).panel(), run.table.short(pair.target)
         first = run.table.short(int(beside.against[0]))
         negative = mean.negative
         if negative and pair.against is None:
@@ -193,7 +195,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
         beside_words = beside.names[0] + (f", 1 of {count}" if count > 1 else "")
         title = "With its guide" if count == 1 else f"Mean of {count} guides"
         cells = [
-            Cell(photo, said["title"], said["detail"]),
+            Cell(photo, said.title, said.detail),
             Cell(photo, f"{name}, no guide", "loss log-odds", alone, "alone"),
             Cell(beside.canvas, f"{name} beside {first}", beside_words, canvas, "canvas"),
             Cell(photo, title, f"loss {run.question.loss}", mean, "own"),
@@ -202,7 +204,7 @@ def drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
             spread = Panel(beside.result.spread, "", "", "standard deviation over guides", None)
             detail = f"spread / mean = {float(beside.result.dependence):.2f}"
             cells.append(Cell(photo, "Spread", detail, spread, "own"))
-        figure = sheet([cells], footer=said["footer"], **run.drawing)
+        figure = sheet([cells], footer=said.footer, **run.drawing)
         yield f"{one.photo.name}-{run.class_files[pair.target]}-guided", figure
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from jaxattr.cli.common import options
-from jaxattr.cli.explain import run as explaining
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,8 +184,9 @@ def answers(model: Model, pixels: np.ndarray) -> np.ndarray:
     import numpy as np
 
     from jaxattr.data import images
+    from jaxattr.explanation import classify
 
-    forward = jax.jit(explaining.classify)
+    forward = jax.jit(classify)
     size = min(_BATCH, len(pixels))
     logits = []
     for start in range(0, len(pixels), size):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli.common import answers, options, output, targets
-from jaxattr.cli.common.records import Explained, Photo, Run
-from jaxattr.cli.explain.show import visible
+from jaxattr.cli.common import options, output, targets
+from jaxattr.cli.common.records import Explained, Run
 from jaxattr.cli.main import Failure
 
 if TYPE_CHECKING:
-    from jaxattr.methods import Method
-    from jaxattr.vit import Model, Preprocessing
+    from jaxattr.data.photos import Photo
+    from jaxattr.vit import Model
 
 _TOGETHER = 16
 """Maps of one image that are computed at once: each takes the memory of a backward pass."""
@@ -25,10 +23,12 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
     import jax
     import numpy as np
 
+    from jaxattr import losses
+    from jaxattr.explanation import classify, probabilities, viewed
     from jaxattr.gradients import over_images
 
-    build, method = targets.loss(run.question.loss), viewed(run.model, run.method, run.views)
-
+    build = losses.named(run.question.loss)
+    method = viewed(run.method.function, run.model.config, run.views)
     forward = jax.jit(classify)
 
     @jax.jit
@@ -57,23 +57,8 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
                 classes[:, index, place] = first, second or 0
         results = np.asarray(maps(run.model, arrays, *classes))
         for photo, one, pairs, found in zip(photos, logits, asked, results, strict=False):
-            chances = answers.probabilities(run.model, one)
+            chances = probabilities(run.model, one)
             yield Explained(photo, one, chances, pairs, found[: len(pairs)])
-
-
-def viewed(model: Model, method: Method, views: int) -> Callable[..., Any]:
-    """A method's function; the mean over views of the image where more than one is asked for."""
-    from jaxattr.methods.views import averaged, chosen
-
-    function = method.function
-    return function if views == 1 else averaged(function, chosen(model.config, views))
-
-
-def classify(model: Model, images: Any) -> Any:
-    """The logits of many images, to be jitted."""
-    from jaxattr.gradients import over_images
-
-    return over_images(lambda image: model.forward(image)[0], images)
 
 
 def chunks(
@@ -81,11 +66,16 @@ def chunks(
 ) -> Iterator[list[Photo]]:
     """Decoded photos, `size` at a time; what cannot be decoded is put into `bad`."""
     from jaxattr.data.images import read_ahead
+    from jaxattr.data.photos import read_photo
     from jaxattr.errors import ImageError
+
+    def read(item: tuple[str, Path]) -> Photo:
+        name, path = item
+        return read_photo(path, model.preprocessing, name=name)
 
     pairs = zip(output.unique_names(paths), paths, strict=True)
     photos: list[Photo] = []
-    for photo in read_ahead(pairs, partial(read, model.preprocessing), ahead=2 * size):
+    for photo in read_ahead(pairs, read, ahead=2 * size):
         if isinstance(photo, ImageError):
             bad.append(photo)
             continue
@@ -95,20 +85,6 @@ def chunks(
             photos = []
     if photos:
         yield photos
-
-
-def read(preprocessing: Preprocessing, item: tuple[str, Path]) -> Photo:
-    """Decode one photo, given with its name, for the model and for a person."""
-    from jaxattr.data import images
-    from jaxattr.errors import ImageError
-
-    name, path = item
-    image = images.decode(path, max_pixels=preprocessing.max_pixels)
-    try:
-        array = images.normalize(images.fit(image, preprocessing), preprocessing)
-    except ImageError as error:
-        raise ImageError(f"{images.printable(path)}: {error}") from None
-    return Photo(name, path, array, visible(image, preprocessing))
 
 
 def finish(bad: list[Exception], count: int) -> None:

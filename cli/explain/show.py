@@ -6,45 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattr.cli.common import answers, output, targets
 from jaxattr.cli.common import conservation as conserved
-from jaxattr.cli.common.records import Explained, Run, model_name
+from jaxattr.cli.common import output, targets
+from jaxattr.cli.common.records import Explained, Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from PIL import Image
 
-    from jaxattr.plot.figures import Panel
-    from jaxattr.vit import Preprocessing
-
-
-def visible(image: Image.Image, preprocessing: Preprocessing, longest: int = 640) -> np.ndarray:
-    """The part of a photo that the model sees, in the photo's own proportions, `[h, w, 3]`."""
-    import numpy as np
-    from PIL import Image
-
-    from jaxattr.data.images import as_rgb, fit
-
-    if len(preprocessing.mean) == 1:
-        image = image.convert("L").convert("RGB")
-    width, height = image.size
-    box = (0.0, 0.0, float(width), float(height))
-    if preprocessing.crop is not None:
-        resize = preprocessing.resize or (height, width)
-        if isinstance(resize, int):
-            resize = (resize * height / min(width, height), resize * width / min(width, height))
-        if any(one > of + 1 for one, of in zip(preprocessing.crop, resize, strict=True)):
-            return as_rgb(fit(image, preprocessing))  # black edges, which the map covers, too
-        tall, wide = (
-            min(1, one / of) * side / 2
-            for one, of, side in zip(preprocessing.crop, resize, (height, width), strict=True)
-        )
-        box = (width / 2 - wide, height / 2 - tall, width / 2 + wide, height / 2 + tall)
-    wide, tall = box[2] - box[0], box[3] - box[1]
-    factor = min(longest / max(wide, tall), max(1.0, 224 / max(wide, tall)))
-    size = max(1, round(wide * factor)), max(1, round(tall * factor))
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=box))
+    from jaxattr.explanation import Explanation
 
 
 def answer(run: Run, one: Explained) -> str:
@@ -112,13 +81,19 @@ def _drawings(run: Run, one: Explained) -> Iterator[tuple[str, Figure]]:
         return
     from jaxattr.plot import figures
 
-    panels = [(_file_name(run, pair), panel(run, one, i)) for i, pair in enumerate(one.asked)]
-    if run.together and panels:
+    if not one.asked:
+        return
+    shown = [explanation(run, one, index) for index in range(len(one.asked))]
+    said = shown[0].caption()._asdict()
+    panels = [
+        (_file_name(run, pair), each.panel()) for pair, each in zip(one.asked, shown, strict=True)
+    ]
+    if run.together:
         groups = {"-".join([one.photo.name, "together"]): [panel for _, panel in panels]}
     else:
         groups = {f"{one.photo.name}-{name}": [panel] for name, panel in panels}
     for name, group in groups.items():
-        figure = figures.explanation(one.photo.picture, group, **words(run, one), **run.drawing)
+        figure = figures.explanation(one.photo.picture, group, **said, **run.drawing)
         yield name, figure
 
 
@@ -162,35 +137,27 @@ def _file_name(run: Run, pair: targets.Asked) -> str:
     return f"{name}-against-{run.class_files[pair.against]}"
 
 
-def panel(run: Run, one: Explained, index: int) -> Panel:
-    """One of the maps, with what its colours mean."""
-    from jaxattr.plot.figures import Panel
+def explanation(run: Run, one: Explained, index: int) -> Explanation:
+    """One of a photo's maps, as the library says and draws it."""
+    from jaxattr.explanation import Explanation
 
     target, against = one.asked[index]
-    name, title = run.table.short(target), run.table.short(target)
-    detail = answers.said(one.probabilities, one.logits, target)
-    negative = f"against {name}"
-    if against is not None:
-        other = run.table.short(against)
-        title, negative = f"{name} against {other}", f"for {other}"
-        detail += f"  against  {answers.said(one.probabilities, one.logits, against)}"
-    positive = run.method.meaning.replace("{}", name)
-    return Panel(one.maps[index], title, detail, positive, negative if run.method.signed else None)
-
-
-def words(run: Run, one: Explained) -> dict[str, str]:
-    """The title of the photo and the footer of the figure."""
-    best = [int(index) for index in (-one.logits).argsort(kind="stable")[:2]]
-    numbers = one.logits if one.probabilities is None else one.probabilities
-    most = ", ".join(f"{run.table.short(i)} {numbers[i]:.2f}" for i in best)
-    known = "largest values" if one.probabilities is None else "most probable"
-    method = f"method {run.method.name}" + (f", mean of {run.views} views" if run.views > 1 else "")
-    parts = [model_name(run.model), method, f"loss {run.question.loss}"]
-    return {
-        "title": one.photo.path.name,
-        "detail": f"{known}: {most}",
-        "footer": "  ·  ".join(filter(None, parts)),
-    }
+    return Explanation(
+        map=one.maps[index],
+        logits=one.logits,
+        probabilities=one.probabilities,
+        target=target,
+        against=against,
+        loss=run.question.loss,
+        method=run.method.name,
+        photo=one.photo.picture,
+        table=run.table,
+        name=one.photo.path.name,
+        model=run.model.name,
+        views=run.views,
+        signed=run.method.signed,
+        meaning=run.method.meaning,
+    )
 
 
 def _content(run: Run, one: Explained) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _run(
     import optax
 
     from jaxattr import losses
-    from jaxattr.cli.explain.show import visible
+    from jaxattr.data.photos import visible
     from jaxattr.experiments.transfer import schedule
     from jaxattr.experiments.transfer import transfer as compute
     from jaxattr.plot.strips import Film

@@ -15,5 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "label_file",
         "labels",
         "listing",
+        "photos",
     ],
 )

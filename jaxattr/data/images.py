@@ -90,6 +90,20 @@ def decode(
         return _decode(file, printable(name or source), max_pixels)
 
 
+def as_decoded(
+    image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """An image that Pillow holds, as `decode` gives one of a file: RGB, upright; errors as there.
+
+    `name` is what errors call it.
+    """
+    _check_pixels(image.size, name, max_pixels)
+    try:
+        return _upright_rgb(image, name)
+    except OSError as error:  # Pillow reads pixels when they are first looked at
+        raise ImageError(f"{name}: damaged or cut off ({_reason(error)}); open another") from error
+
+
 def read_mask(
     source: str | os.PathLike[str] | bytes,
     *,
@@ -249,9 +263,13 @@ def _opened(source: str | os.PathLike[str], name: str) -> Iterator[io.BufferedRe
 
 def _decode(file: File, name: str, max_pixels: int) -> Image.Image:
     with _loaded(file, name, max_pixels) as image:
-        turn = _turn(image)  # before the conversion, which drops the metadata
-        rgb = _rgb(image, name)
-        return rgb if turn is None else rgb.transpose(turn)
+        return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    turn = _turn(image)  # before the conversion, which drops the metadata
+    rgb = _rgb(image, name)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from jaxattr import losses
 from jaxattr.checkpoints import native
 from jaxattr.cli.common import names, options, output, targets
 from jaxattr.cli.explain import command as command
-from jaxattr.cli.explain import show as explained
 from jaxattr.cli.main import main
 from jaxattr.data import images
+from jaxattr.data.photos import visible
 from jaxattr.methods import METHODS
 from jaxattr.plot import figures
 from jaxattr.vit import Model, Preprocessing
@@ -91,8 +91,9 @@ def compute(model, image, loss, method):
 
 def test_names_that_help_repeats():
     assert set(names.METHODS.choices) == set(METHODS)
+    assert targets.LOSSES == losses.NAMES
     logits = jnp.array([2.0, 4.0, -1.0])
-    values = {name: float(targets.loss(name)(0, 1)(logits)) for name in targets.LOSSES}
+    values = {name: float(losses.named(name)(0, 1)(logits)) for name in targets.LOSSES}
     assert values.pop("log-odds") == pytest.approx(2 - np.log(np.exp(4) + np.exp(-1)), 1e-6)
     assert values == {"logit": 2.0, "difference": -2.0, "relative": -1.0, "ratio": 0.5}
 
@@ -339,7 +340,7 @@ def test_the_photo_shown_is_what_the_model_sees(preprocessing, size):
     waves = np.stack([np.sin(x + y), np.cos(2 * y), np.sin(3 * x)], -1)
     image = Image.fromarray(np.rint(127 + 120 * waves).astype(np.uint8))
     seen = images.fit(image, preprocessing)
-    shown = explained.visible(image, preprocessing)
+    shown = visible(image, preprocessing)
     shown = Image.fromarray(shown).resize(seen.shape[1::-1], Image.Resampling.BILINEAR)
     assert np.abs(np.asarray(shown).astype(int) - seen).mean() < 3
 
