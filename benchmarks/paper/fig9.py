@@ -19,10 +19,10 @@ from benchmarks.paper import lab as shared
 from benchmarks.paper import subjects
 from benchmarks.paper.lab import OURS, Drawn, Lab
 from jaxattr import losses, metrics
-from jaxattr.cli.explain.guides import Source, gather
 from jaxattr.data import dataset
 from jaxattr.experiments import guides
 from jaxattr.experiments.details import details
+from jaxattr.experiments.guides import Source, gather
 from jaxattr.methods import METHODS
 from jaxattr.plot.sheets import Cell, sheet
 

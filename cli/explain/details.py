@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from jaxattr.cli.common.records import Explained, Photo, Run, Typical
+from jaxattr.cli.common.records import Explained, Run, Typical
 from jaxattr.cli.explain.guides import Source, gather
 from jaxattr.cli.explain.show import explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from jaxattr.data.photos import Photo
     from jaxattr.experiments.guides import Bank
     from jaxattr.vit import Preprocessing
 

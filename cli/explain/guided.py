@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxattr.cli.common import options, process, targets
-from jaxattr.cli.common.records import Beside, Explained, Photo, Run
+from jaxattr.cli.common.records import Beside, Explained, Run
 from jaxattr.cli.explain import run as explaining
 from jaxattr.cli.explain.show import explanation
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jaxattr.cli.explain.guides import Guides
+    from jaxattr.data.photos import Photo
 
 
 def explained(

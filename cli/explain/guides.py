@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,16 +11,12 @@ import click
 from jaxattr.cli.common import options
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from jaxattr.data.dataset import Dataset
     from jaxattr.data.labels import LabelTable
-    from jaxattr.experiments.guides import Bank
+    from jaxattr.errors import ImageError
+    from jaxattr.experiments.guides import Bank, Source
     from jaxattr.vit import Model
 
-DRAWN = "scenes"
 _LIMIT = 128  # images of a folder that the model looks at to find guides
-_BATCH = 16
 _MOST_DETAILS = 16  # of whose pairs one picture is drawn
 
 
@@ -96,30 +92,25 @@ def check_head(model: Model, guide: str | None, source: str | None) -> None:
     )
 
 
-class Source(NamedTuple):
-    """Where images of known classes come from: a labelled folder, or the drawn scenes."""
-
-    model: Model
-    table: LabelTable
-    folder: Dataset | None
-
-
 def open_source(model: Model, table: LabelTable, word: str | None) -> Source | None:
-    """Find the images, without reading any; `None` where none were named and none can be drawn."""
-    from jaxattr.bench.explanations.maps import check
-    from jaxattr.experiments.guides import knows_scenes
+    """Find the images, and say on stderr what is odd in their folder."""
+    from jaxattr.experiments import guides
 
-    if word is None:
-        square = model.config.image_size[0] == model.config.image_size[1]
-        return Source(model, table, None) if knows_scenes(model) and square else None
-    if word == DRAWN and not Path(word).is_dir():
-        check(model)
-        return Source(model, table, None)
-    from jaxattr.data import dataset
+    source = guides.open_source(model, table, word)
+    if source is not None and source.folder is not None:
+        options.say_folder(source.folder)
+    return source
 
-    folder = dataset.index(word, table)
-    options.say_folder(folder)
-    return Source(model, table, folder)
+
+def gather(source: Source, class_: int | None, limit: int, each: int) -> Bank:
+    """Images of one class or of all; says on stderr which of them cannot be read."""
+    from jaxattr.experiments import guides
+
+    return guides.gather(source, class_, limit, each, unreadable=_say)
+
+
+def _say(error: ImageError) -> None:
+    options.warn(f"{error}; it cannot guide.")
 
 
 class Guides(NamedTuple):
@@ -135,10 +126,11 @@ class Guides(NamedTuple):
 def find(model: Model, table: LabelTable, source: Source | None, word: str, count: int) -> Guides:
     """What `--guide` asks for; raises a one-line error where there is no such image or class."""
     from jaxattr.data import images
+    from jaxattr.experiments.guides import bank_of
 
     path = Path(word)
     if path.is_file() or (path.suffix.lower() in images.SUFFIXES or "/" in word or path.is_dir()):
-        bank = _bank_of([path], model)
+        bank = bank_of([path], model)
         if count > 1:
             raise click.UsageError(
                 f"--guide {word} is one image; leave out --guides, or take --guide auto or a class."
@@ -151,82 +143,3 @@ def find(model: Model, table: LabelTable, source: Source | None, word: str, coun
             "one folder of images per class."
         )
     return Guides(gather(source, class_, _LIMIT, count + 4), word, class_, count)
-
-
-def gather(source: Source, class_: int | None, limit: int, each: int) -> Bank:
-    """Images of one class or of all, with the model's answers: `limit` files, or `each` drawn."""
-    import numpy as np
-
-    from jaxattr.errors import DatasetError
-    from jaxattr.experiments import guides
-
-    model, table, folder = source
-    if folder is None:
-        names = [source.table.short(class_)] if class_ is not None else list(model.labels)
-        pixels, drawn = guides.drawn(model.config.image_size[0], each, names)
-        targets = np.array([table.resolve(name) for name in drawn], np.int32)
-        return guides.Bank(pixels, targets, answers(model, pixels), ("drawn",) * len(drawn))
-    places = np.arange(len(folder.files))
-    if class_ is not None:
-        places = places[folder.targets == class_]
-    if not len(places):
-        wanted = "" if class_ is None else f" of {table.short(class_)}"
-        raise DatasetError(f"{folder.root}: holds no image{wanted}; choose another --guide")
-    # One of each class, then a second of each: all classes take part however many images there are.
-    turn = np.array([np.sum(folder.targets[:i] == folder.targets[i]) for i in places])
-    chosen = places[np.argsort(turn, kind="stable")][:limit]
-    return _bank_of([folder.root / folder.files[i] for i in chosen], model, folder.targets[chosen])
-
-
-def answers(model: Model, pixels: np.ndarray) -> np.ndarray:
-    """The logits of many images, computed in batches of one compiled shape."""
-    import jax
-    import numpy as np
-
-    from jaxattr.data import images
-    from jaxattr.explanation import classify
-
-    forward = jax.jit(classify)
-    size = min(_BATCH, len(pixels))
-    logits = []
-    for start in range(0, len(pixels), size):
-        chosen = np.minimum(np.arange(start, start + size), len(pixels) - 1)
-        arrays = np.stack([images.normalize(one, model.preprocessing) for one in pixels[chosen]])
-        logits.append(np.asarray(forward(model, arrays)))
-    return np.concatenate(logits)[: len(pixels)].astype(np.float64)
-
-
-def _bank_of(paths: Sequence[Path], model: Model, targets: np.ndarray | None = None) -> Bank:
-    """Read files; without `targets` each is what the model takes it for."""
-    import numpy as np
-
-    from jaxattr.data import images
-    from jaxattr.errors import ImageError
-    from jaxattr.experiments.guides import Bank
-
-    found, places = [], []
-    for place, one in enumerate(images.read_ahead(paths, lambda path: _fitted(path, model))):
-        if not isinstance(one, ImageError):
-            found.append(one)
-            places.append(place)
-        elif targets is None:
-            raise one
-        else:
-            options.warn(f"{one}; it cannot guide.")
-    if not found:
-        raise ImageError(f"none of {len(paths)} images of --guide-images can be read; check them")
-    pixels = np.stack(found)
-    logits = answers(model, pixels)
-    own = logits.argmax(axis=1) if targets is None else targets[places]
-    return Bank(pixels, own.astype(np.int32), logits, tuple(paths[i].name for i in places))
-
-
-def _fitted(path: Path, model: Model) -> np.ndarray:
-    from jaxattr.data import images
-    from jaxattr.errors import ImageError
-
-    image = images.decode(path, max_pixels=model.preprocessing.max_pixels)
-    try:
-        return images.fit(image, model.preprocessing)
-    except ImageError as error:
-        raise ImageError(f"{images.printable(path)}: {error}") from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxattr.cli.common import answers, output
+from jaxattr.cli.common import output
 from jaxattr.cli.common.records import model_name
 
 if TYPE_CHECKING:
@@ -87,19 +87,21 @@ def _csv(seen: Seen, model: Model) -> bytes:
     """
     import numpy as np
 
+    from jaxattr.explanation import probabilities
+
     film, logits, moved = seen.film, seen.logits, seen.moved
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     layers = [f"moved_layer_{layer}" for layer in range(moved.shape[1])]
     head = ["step", "first", "index", "class", "logit", "probability", "positive", "negative"]
     writer.writerow([*head, "moved", *layers])
-    probabilities = answers.probabilities(model, logits.astype(np.float64))
+    chances = probabilities(model, logits.astype(np.float64))
     for frame, step in enumerate(film.steps):
         for row, index in enumerate(seen.shown):
             one = film.maps[frame, row].astype(np.float64)
             numbers = [
                 logits[frame, index],
-                None if probabilities is None else probabilities[frame, index],
+                None if chances is None else chances[frame, index],
                 np.maximum(one, 0).sum(),
                 np.maximum(-one, 0).sum(),
                 film.moved[frame],

@@ -6,21 +6,32 @@ close class explains what tells the two apart, not where the target is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32, UInt8
+from scipy import special
 
 from jaxattr import scenes
-from jaxattr.errors import JaxattrError
+from jaxattr.data import images
+from jaxattr.data.dataset import Dataset, index
+from jaxattr.data.labels import LabelTable
+from jaxattr.errors import DatasetError, ImageError, JaxattrError
+from jaxattr.explanation import classify
 from jaxattr.heads import check_classifier
+from jaxattr.scenes.models import check_model, knows_scenes
 from jaxattr.vit import Model
 
 TOP = 5
 """An image's most probable classes take no part in guiding it; a third of all, if they are few."""
 CONFIDENCE = 0.5
 """The probability that a guide's own class must have for it to be chosen automatically."""
+DRAWN = "scenes"
+"""What names drawn scenes where images of known classes are wanted."""
+_BATCH = 16
 SEEDS = 5_000_000
 """Seeds of drawn guides: none of training's, and none of the benchmarks'."""
 
@@ -56,11 +67,6 @@ def similarity(model: Model) -> Float64[np.ndarray, "class class"]:
             pair = model.labels.index(first), model.labels.index(second)
             alike[pair], alike[pair[::-1]] = 1, 1
     return alike
-
-
-def knows_scenes(model: Model) -> bool:
-    """Whether the classes are those of the drawn scenes, so that guides can be drawn."""
-    return set(model.labels) == set(scenes.CLASSES)
 
 
 def top(logits: Float[np.ndarray, " class"]) -> Int[np.ndarray, " place"]:
@@ -103,9 +109,8 @@ def choose(
     Raises:
         JaxattrError: the bank holds fewer; says how many, and of how many images.
     """
-    shifted = np.exp(bank.logits - bank.logits.max(axis=1, keepdims=True))
     own = np.arange(len(bank.targets)), bank.targets
-    sure = (shifted / shifted.sum(axis=1, keepdims=True))[own]
+    sure = special.softmax(bank.logits, axis=1)[own]
     good = (bank.logits.argmax(axis=1) == bank.targets) & (sure >= confidence)
     good &= allowed[bank.targets]
     good &= np.array([target not in top(one) for one in bank.logits], bool)
@@ -131,10 +136,8 @@ def typical(bank: Bank, class_: int) -> int | None:
     places = np.flatnonzero((bank.targets == class_) & (bank.logits.argmax(axis=1) == class_))
     if not len(places):
         return None
-    logits = bank.logits[places]
-    peak = logits.max(axis=1)
-    margin = logits[:, class_] - peak - np.log(np.exp(logits - peak[:, None]).sum(axis=1))
-    return int(places[margin.argmax()])
+    sure = special.log_softmax(bank.logits[places], axis=1)[:, class_]
+    return int(places[sure.argmax()])
 
 
 def drawn(
@@ -147,3 +150,117 @@ def drawn(
         for name, i in keys
     ]
     return np.stack(pixels), tuple(name for name, _ in keys)
+
+
+class Source(NamedTuple):
+    """Where images of known classes come from: a labelled folder, or the drawn scenes."""
+
+    model: Model
+    table: LabelTable
+    folder: Dataset | None
+
+
+def open_source(model: Model, table: LabelTable, word: str | None) -> Source | None:
+    """Find the images, without reading any; `None` where none were named and none can be drawn.
+
+    Args:
+        word: a folder with one folder per class, or `scenes`; by default scenes, where the model
+            knows them.
+
+    Raises:
+        DatasetError: no such folder, or classes that the model does not know.
+    """
+    if word is None:
+        square = model.config.image_size[0] == model.config.image_size[1]
+        return Source(model, table, None) if knows_scenes(model) and square else None
+    if word == DRAWN and not Path(word).is_dir():
+        check_model(model)
+        return Source(model, table, None)
+    return Source(model, table, index(word, table))
+
+
+def gather(
+    source: Source,
+    class_: int | None,
+    limit: int,
+    each: int,
+    *,
+    unreadable: Callable[[ImageError], None] = lambda error: None,
+) -> Bank:
+    """Images of one class or of all, with the model's answers: `limit` files, or `each` drawn.
+
+    Args:
+        unreadable: told of each file that cannot be read, and is left out.
+
+    Raises:
+        DatasetError: the folder holds no image of the class.
+        ImageError: none of them can be read.
+    """
+    model, table, folder = source
+    if folder is None:
+        names = [source.table.short(class_)] if class_ is not None else list(model.labels)
+        pixels, shown = drawn(model.config.image_size[0], each, names)
+        targets = np.array([table.resolve(name) for name in shown], np.int32)
+        return Bank(pixels, targets, answers(model, pixels), ("drawn",) * len(shown))
+    places = np.arange(len(folder.files))
+    if class_ is not None:
+        places = places[folder.targets == class_]
+    if not len(places):
+        wanted = "" if class_ is None else f" of {table.short(class_)}"
+        raise DatasetError(f"{folder.root}: holds no image{wanted}; choose another --guide")
+    # One of each class, then a second of each: all classes take part however many images there are.
+    turn = np.array([np.sum(folder.targets[:i] == folder.targets[i]) for i in places])
+    chosen = places[np.argsort(turn, kind="stable")][:limit]
+    paths = [folder.root / folder.files[i] for i in chosen]
+    return bank_of(paths, model, folder.targets[chosen], unreadable=unreadable)
+
+
+def answers(model: Model, pixels: np.ndarray) -> np.ndarray:
+    """The logits of many images, computed in batches of one compiled shape."""
+    size = min(_BATCH, len(pixels))
+    logits = []
+    for start in range(0, len(pixels), size):
+        chosen = np.minimum(np.arange(start, start + size), len(pixels) - 1)
+        arrays = np.stack([images.normalize(one, model.preprocessing) for one in pixels[chosen]])
+        logits.append(np.asarray(_classify(model, arrays)))
+    return np.concatenate(logits)[: len(pixels)].astype(np.float64)
+
+
+_classify = jax.jit(classify)
+
+
+def bank_of(
+    paths: Sequence[Path],
+    model: Model,
+    targets: np.ndarray | None = None,
+    *,
+    unreadable: Callable[[ImageError], None] = lambda error: None,
+) -> Bank:
+    """Read files; without `targets` each is what the model takes it for, and all must be readable.
+
+    Raises:
+        ImageError: none of them can be read; without `targets`, one.
+    """
+    found, places = [], []
+    for place, one in enumerate(images.read_ahead(paths, lambda path: _fitted(path, model))):
+        if not isinstance(one, ImageError):
+            found.append(one)
+            places.append(place)
+        elif targets is None:
+            raise one
+        else:
+            unreadable(one)
+    if not found:
+        raise ImageError(f"none of {len(paths)} images of --guide-images can be read; check them")
+    pixels = np.stack(found)
+    logits = answers(model, pixels)
+    own = logits.argmax(axis=1) if targets is None else targets[places]
+    return Bank(pixels, own.astype(np.int32), logits, tuple(paths[i].name for i in places))
+
+
+def _fitted(path: Path, model: Model) -> np.ndarray:
+    image = images.decode(path, max_pixels=model.preprocessing.max_pixels)
+    try:
+        return images.fit(image, model.preprocessing)
+    except ImageError as error:
+        raise ImageError(f"{images.printable(path)}: {error}") from None

@@ -17,6 +17,7 @@ from jaxattr.errors import JaxattrError
 from jaxattr.experiments import guides
 from jaxattr.experiments.guidance import Layout, Resize, Side, guided, own_part, own_region, stitch
 from jaxattr.methods import METHODS
+from jaxattr.scenes.models import knows_scenes
 from jaxattr.vit import initialize
 
 RANDOM = np.random.default_rng(0)
@@ -202,8 +203,8 @@ def test_similarity_is_the_cosine_of_centred_rows(tiny_model, scene_model):
     rows = np.asarray(tiny_model.parameters["head"]["kernel"], np.float64).T
     expected = 1 - cdist(rows - rows.mean(0), rows - rows.mean(0), "cosine")
     np.testing.assert_allclose(guides.similarity(tiny_model), expected, atol=1e-12)
-    assert guides.knows_scenes(scene_model)
-    assert not guides.knows_scenes(tiny_model)
+    assert knows_scenes(scene_model)
+    assert not knows_scenes(tiny_model)
     alike = guides.similarity(scene_model)
     for first, second, _ in scenes.PAIRS:
         assert alike[scenes.CLASSES.index(first), scenes.CLASSES.index(second)] == 1

@@ -13,14 +13,13 @@ from jax import Array
 from jax.tree_util import Partial
 from jaxtyping import Float, Int32
 
-from jaxattr import losses, scenes
+from jaxattr import losses
 from jaxattr.audit.evidence.compute import strongest_rival
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.data import images
-from jaxattr.data.labels import LabelTable
-from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.gradients import over_images
 from jaxattr.methods.method import Method
+from jaxattr.scenes.models import check_model as check
 from jaxattr.vit import Image, Model, predict
 
 LOSSES = "logit", "difference", "log-odds"
@@ -33,30 +32,6 @@ class Explained(NamedTuple):
     maps: Mapping[str, Float[np.ndarray, "trial loss row column"]]
     logits: Float[np.ndarray, "trial class"]
     """In the order of `scenes.CLASSES`."""
-
-
-def check(model: Model) -> tuple[int, Int32[np.ndarray, " class"]]:
-    """The side of the model's input, and its outputs for `scenes.CLASSES`.
-
-    Raises:
-        LabelError: the model lacks one of the classes.
-        JaxattrError: its input is not square.
-    """
-    height, width = model.config.image_size
-    if height != width:
-        raise JaxattrError(
-            f"{model.name}: takes images of {height} x {width}, scenes are square; choose a square "
-            "image size."
-        )
-    table = LabelTable(model.labels, model.config.classes)
-    try:
-        outputs = [table.resolve(name) for name in scenes.CLASSES]
-    except LabelError as error:
-        raise LabelError(
-            f"{model.name}: does not know the classes of the scenes ({error}); name a model that "
-            "was trained on them, such as scenes."
-        ) from None
-    return height, np.array(outputs, np.int32)
 
 
 def explain(model: Model, trials: Trials, methods: tuple[Method, ...]) -> Explained:
