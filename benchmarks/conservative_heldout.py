@@ -38,6 +38,7 @@ from jaxattr.checkpoints import load
 from jaxattr.data.dataset import index
 from jaxattr.methods import METHODS
 from jaxattr.metrics.context import Fellows
+from jaxattr.scenes.models import check_model
 from jaxattr.vit import Model, initialize
 
 SHARD = 16
@@ -184,7 +185,7 @@ def scenes_command(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     methods = tuple(arguments.methods.split(","))
     drawn = tuple(one for one in methods if one in arguments.untrained.split(","))
-    size, _ = explaining.check(model)
+    size, _ = check_model(model)
     scores, paired = [], []
     for draw in (asking.two_objects, asking.one_object, asking.twins):
         trials = draw(arguments.count, arguments.seed, size, model.config.grid)
@@ -226,7 +227,7 @@ def _scene_maps(
         file = folder / trials.name / f"{name}, {kind}.npy"
         if not file.exists():
             if "; " in name:
-                _, outputs = explaining.check(model)
+                _, outputs = check_model(model)
                 maps = scene_maps(model, trials, outputs, (name,), tuple(range(len(LOSSES))))
             else:
                 maps = explaining.explain(model, trials, (METHODS[name],)).maps

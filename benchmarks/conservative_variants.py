@@ -45,6 +45,7 @@ from jaxattr.methods import views
 from jaxattr.metrics.context import AT_ONCE, Fellows, generator
 from jaxattr.metrics.grid_pointing import CONFIDENT
 from jaxattr.metrics.perturbation import ranks
+from jaxattr.scenes.models import check_model
 from jaxattr.vit import Image, Loss, Map, Model, Rules, ViTConfig, predict
 
 SCENES, SEED = 60, 501
@@ -179,7 +180,7 @@ def _rows(c: ViTConfig, seen: list[Readings]) -> dict[str, Array]:
 def on_scenes(count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Per scene: signs (log-odds), part hit (mean of difference and log-odds), and others."""
     model, wanted = load("scenes"), tuple(names())
-    size, outputs = explaining.check(model)
+    size, outputs = check_model(model)
     kinds = {}
     for draw in (asking.two_objects, asking.one_object, asking.twins):
         trials = draw(count, seed, size, model.config.grid)

@@ -235,7 +235,7 @@ def test_said_in_one_line(model, path) -> None:
         ({"loss": "logit", "against": 1, "target": 0}, JaxattrError, "leave out against"),
         ({"loss": "margin"}, JaxattrError, "no loss is named 'margin'"),
         ({"loss": lambda logits: logits[0], "target": 1}, JaxattrError, "leave out target"),
-        ({"method": "completed"}, JaxattrError, "unknown method 'completed'"),
+        ({"method": "completed"}, JaxattrError, "unknown method completed"),
         ({"views": 0}, JaxattrError, "0 views"),
         ({"image": "no/such.png"}, ImageError, "no such image file"),
         ({"image": np.zeros((8, 12, 4), np.uint8)}, ImageError, r"shape \(8, 12, 4\)"),

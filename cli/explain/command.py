@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from jaxattr.cli.common.records import Explained, Run
 from jaxattr.cli.explain import guides
 from jaxattr.cli.explain import run as explaining
 from jaxattr.cli.explain.show import answer, warnings, write
+
+if TYPE_CHECKING:
+    from jaxattr.experiments.guides import Source
 
 FORMATS = ("png", "svg", "pdf", "json", "npz")
 _CHUNK = 8
@@ -136,7 +140,7 @@ def explain(
 def _results(
     run: Run,
     chosen: guides.Guides | None,
-    images_of: guides.Source | None,
+    images_of: Source | None,
     found: list[Path],
     bad: list[Exception],
 ) -> Iterable[Explained]:

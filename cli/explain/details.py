@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from jaxattr.cli.common.records import Explained, Run, Typical
-from jaxattr.cli.explain.guides import Source, gather
+from jaxattr.cli.explain.guides import gather
 from jaxattr.cli.explain.show import explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jaxattr.data.photos import Photo
-    from jaxattr.experiments.guides import Bank
+    from jaxattr.experiments.guides import Bank, Source
     from jaxattr.vit import Preprocessing
 
 _TRIED = 8  # of a class, to find a typical one

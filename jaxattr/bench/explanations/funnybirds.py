@@ -33,6 +33,7 @@ from jaxattr.data import images
 from jaxattr.errors import JaxattrError
 from jaxattr.methods import CHEAP, MethodLike, checked, in_order
 from jaxattr.metrics import funnybirds as protocols
+from jaxattr.scenes.models import check_model
 from jaxattr.vit import Model
 
 NAME = "funnybirds-v1"
@@ -82,7 +83,7 @@ def run(
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
     chosen = in_order(checked(methods, model))
-    size, _ = explaining.check(model)
+    size, _ = check_model(model)
     report(f"Drawing {count} scenes of one object without each set of their parts")
     one = asking.one_object(count, seed, size, model.config.grid)
     parts = [leave_out(model, asking.scene_of_one(i, seed, size)) for i in range(count)]
@@ -242,6 +243,6 @@ def _joined(*several: Trials) -> Trials:
 
 def _logits(model: Model, pictures: Sequence[np.ndarray]) -> Float[np.ndarray, "image class"]:
     """Of `scenes.CLASSES`."""
-    outputs = explaining.check(model)[1]
+    outputs = check_model(model)[1]
     given = np.stack([images.normalize(one, model.preprocessing) for one in pictures])
     return explaining.classify(model, given)[:, outputs].astype(np.float64)

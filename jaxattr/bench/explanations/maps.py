@@ -19,7 +19,7 @@ from jaxattr.bench.explanations.trials import Trials
 from jaxattr.data import images
 from jaxattr.gradients import over_images
 from jaxattr.methods.method import Method
-from jaxattr.scenes.models import check_model as check
+from jaxattr.scenes.models import check_model
 from jaxattr.vit import Image, Model, predict
 
 LOSSES = "logit", "difference", "log-odds"
@@ -36,7 +36,7 @@ class Explained(NamedTuple):
 
 def explain(model: Model, trials: Trials, methods: tuple[Method, ...]) -> Explained:
     """Explain every trial with every method for both losses, in chunks of one compiled shape."""
-    _, outputs = check(model)
+    _, outputs = check_model(model)
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
     label = outputs[trials.label]
     rival = np.where(trials.rival < 0, -1, outputs[trials.rival]).astype(np.int32)

@@ -16,6 +16,7 @@ from jaxattr.bench.explanations.maps import LOSSES
 from jaxattr.bench.explanations.trials import Trials
 from jaxattr.errors import JaxattrError
 from jaxattr.methods import CHEAP, MethodLike, checked, in_order
+from jaxattr.scenes.models import check_model
 from jaxattr.vit import Model, initialize
 
 Maps = Float[np.ndarray, "trial row column"]
@@ -84,7 +85,7 @@ def run(
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
     # In the order of the table, so that the same methods are compiled once.
     chosen = in_order(checked(methods, model))
-    size, _ = explaining.check(model)
+    size, _ = check_model(model)
     untrained = initialize(
         model.config,
         jax.random.key(seed),
