@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -78,3 +80,17 @@ def _bash(code: str) -> str:
             shell = ["bash", "-euo", "pipefail", "-c", line]
             printed += subprocess.run(shell, check=True, capture_output=True, text=True).stdout
     return printed
+
+
+@pytest.mark.parametrize("name", ["03-read-a-map", "05-batch-with-vmap"])
+def test_notebooks_hold_the_same_and_were_run(name) -> None:
+    folder = ROOT / "docs" / "guide" / "tutorials"
+    made = runpy.run_path(str(folder / "notebooks.py"))["cells"]
+    found = json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    expected = made((folder / f"{name}.md").read_text(encoding="utf-8"))
+    assert [(one["cell_type"], one["source"]) for one in found] == [
+        (one["cell_type"], one["source"]) for one in expected
+    ], "run python docs/guide/tutorials/notebooks.py"
+    code = [one for one in found if one["cell_type"] == "code"]
+    assert [one["execution_count"] for one in code] == list(range(1, len(code) + 1))
+    assert any(one["outputs"] for one in code)
