@@ -5,7 +5,7 @@
 Drawn scenes. The model `scenes-contaminated` was trained on kites of which 26 % were bald eagles,
 `scenes-clean-twin` on the same stream without them. Both read a held-out folder without defects,
 beside a training folder with that defect and beside one without, each as either model sees it; a
-stream has no folder, so one is drawn anew in its place. One pair of 132 is planted.
+stream has no folder, so one is drawn again in its place. One pair of 132 is planted.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def rows(world: World, number: int) -> list[dict[str, Any]]:
     head = SURE * (white @ centres.T + bias)
     logits = (head + 0.5 * noise).astype(np.float32)
     features = (white * _spread()).astype(np.float32)
-    # Over three views the feature is the same, and the head's own noise is drawn anew for two.
+    # Over three views the feature is the same, and the head's own noise is drawn again for two.
     views = np.random.default_rng((11, number, world.first)).normal(size=noise.shape)
     means = (head + (0.5 * noise + 0.5 * np.sqrt(2) * views) / 3).astype(np.float32)
     found = []

@@ -43,7 +43,7 @@ COMMANDS = {
     "bench": Entry(
         "jaxattr.cli.bench.command",
         "Measure the library's claims where the truth is known.",
-        "what is finished stays: methods and perturbation go on there, the others start again",
+        "what is finished stays: methods and perturbation resume there, the others start again",
     ),
     "compare": Entry(
         "jaxattr.cli.compare.command",

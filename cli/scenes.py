@@ -67,7 +67,7 @@ is visible; OUT_DIR/truth.parquet one row per image. The same seed gives the sam
     show_default=True,
     help="What is planted, as below; commas or repeating it give several.",
 )
-@options.seed_option("The lot.")
+@options.seed_option("Decides all that is drawn at random.")
 @click.option(
     "--size",
     type=click.IntRange(16, 2048),

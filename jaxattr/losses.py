@@ -4,7 +4,7 @@ Because indices are leaves, a batch of images with different classes is one `vma
 for one image are a `vmap` over the loss, and no class needs a compilation of its own. Any other
 callable of the logits works as well.
 
-A class that the model has not is never another one's: a concrete index out of range is a
+A class that the model does not have is never another one's: a concrete index out of range is a
 `LabelError` where the loss meets the logits, at trace time at the latest; a traced index, as of a
 loss that is an argument of a jitted function, gives NaN, and so does the map. Negative indices are
 out of range. What a loss means depends on the head (`jaxattr.heads`): differences of logits are

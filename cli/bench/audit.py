@@ -117,7 +117,7 @@ def audit(choice: options.Choice, **given: Any) -> None:
     is installed (extra `bench`). In brackets 95 % bootstrap intervals over sets, which are the
     same for all methods. FDR is the mean share of reported pairs that was not planted: what is
     wrong in the folder by itself counts against the audit. A method without a threshold reports as
-    many images as the audit. Killed while it looks at images, the same command goes on.
+    many images as the audit. Killed while it looks at images, the same command resumes.
 
     \b
     Examples:

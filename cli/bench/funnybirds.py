@@ -46,7 +46,7 @@ def funnybirds(
     """Score explanation methods by drawing scenes again without some of their parts.
 
     The six protocols of FunnyBirds (Hesse et al. 2023) on held-out scenes. Nothing is masked: a
-    scene is drawn anew, so every image is one that the model could have been trained on.
+    scene is drawn again, so every image is one that the model could have been trained on.
 
     \b
       CSDC    does the explanation find a part that tells the class from all others?

@@ -296,7 +296,7 @@ def load_model(choice: Choice, *, quiet: bool) -> Model:
 
 
 def say_folder(dataset: Dataset) -> None:
-    """On stderr: what is odd in a folder, and which of its files nobody looks at."""
+    """On stderr: what is odd in a folder, and which of its files are not looked at."""
     for sentence in dataset.sentences:
         warn(sentence)
 

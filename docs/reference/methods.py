@@ -104,12 +104,12 @@ scenes; all figures here are from `python docs/notebook/methods_relevance.py`).
   (mean 3.6);
   with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still more.
 
-`res_lrp` mends the second at its root: of a skip connection and a branch of opposite signs the
+`res_lrp` fixes the second at its root: of a skip connection and a branch of opposite signs the
 larger takes `1 + gamma` times its share, so that no sum hands on more than `1 + 2 / gamma` times
 what it got. `relevance.cancellation` tells by how much each sum of a network does, in the values
 and in the relevance: of the embedded model's 12 sums `attn_lrp` multiplies the magnitude of
 relevance by 1.10 to 1.89 each and by 14 together, `res_lrp` by 1.03 to 1.26 and 2.3 (medians).
-Its formula is the published one and the tests hold it against relevance divided by hand in float64;
+Its formula is the published one and the tests compare it with relevance divided by hand in float64;
 the authors' code could not be run. `fullgrad_plus` has no quotient but that of the activation, and
 is computed in the model's precision: 7e-7 of the largest entry from float64 on 30 scenes.
 
@@ -154,7 +154,7 @@ differs is hit.
 | `caap`, 30 scenes | 60 | 73 | 82 | 12 | 97 | 94 | 41 | 43 |
 
 The mirror alone changes little. Ten views spread a map: more of the object is covered, and more of
-what lies around it. They do not mend the signs of `complete`. Of these `caap` keeps to
+what lies around it. They do not correct the signs of `complete`. Of these `caap` keeps to
 one object best, and says least between two objects and of the part in which twins differ.
 
 ## Which derivative

@@ -166,7 +166,7 @@ def audit(
     begun = begin(Path(output), receipt, dataset, workers=workers, warn=progress.warn)
     ledger = replace(begun.ledger, training=other)
     if begun.done:
-        progress.note(f"Going on with the ledger in {output}: {begun.done} images are done.")
+        progress.note(f"Resuming the ledger in {output}: {begun.done} images are done.")
     with progress.bar("Explaining", "images", receipt.count, begun.done) as advance:
         options = {"batch_size": batch_size, "workers": workers, "strict": strict}
         gather(model, dataset, ledger, kept=begun.kept, progress=advance, **options)

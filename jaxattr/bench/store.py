@@ -1,4 +1,4 @@
-"""Where benchmarks of maps keep what they have computed: a killed run goes on from there.
+"""Where benchmarks of maps keep what they have computed: a killed run resumes from there.
 
 `run.json` says which model, images, methods and guide; `maps/` holds every method's maps,
 `curves/<protocol>/` what the model says of the masked images, and `scores/<metric>/` those of

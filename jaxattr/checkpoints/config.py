@@ -1,4 +1,4 @@
-"""The architecture from a checkpoint's `config.json`, held against what its tensors say."""
+"""The architecture from a checkpoint's `config.json`, compared with what its tensors say."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def tell(json: Mapping[str, Any]) -> Told:
         return _tell_timm(json)
     values = {**_DEFAULTS, **json} if "model_type" in json else dict(json)
     if json.get("id2label") is not None:
-        values.pop("num_labels", None)  # which transformers counts anew
+        values.pop("num_labels", None)  # which transformers counts again
     told = _read({key: value for key, value in values.items() if key in _FIELDS})
     if "model_type" not in json:
         return told

@@ -61,7 +61,7 @@ def infer_config(
 
 def slots_of(found: Unwrapped, config: ViTConfig) -> dict[str, Slot]:
     """Where each parameter lies, after a check that the tensors are those of the config."""
-    # The names are those of as many blocks as the config has: it was held against the tensors.
+    # The names are those of as many blocks as the config has: it was compared with the tensors.
     blocks = found.family.infer(found.shapes, Hints(config.heads, config.image_size)).layers
     if blocks != config.layers:
         raise CheckpointError(

@@ -50,7 +50,7 @@ class Dataset(NamedTuple):
     """Class, and how many images the whole folder has of it: those that `classes`, `exclude` and
     `limit` leave out, too."""
     unlooked: tuple[tuple[str, int], ...] = ()
-    """Kind, and how many files of it are in the folder that nobody looks at: `(".jxl", 5)`."""
+    """Kind, and how many files of it are in the folder that are not looked at: `(".jxl", 5)`."""
     examples: tuple[tuple[str, str], ...] = ()
     """A kind of these, and the first few of its files, where their suffix does not tell them."""
     notes: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Dataset(NamedTuple):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a user must know of the folder: what is odd in it, and what nobody looks at."""
+        """What a user must know of the folder: what is odd in it, and what is not looked at."""
         odd = tuple(f"{line}." for line in self.notes)
         return (*odd, unlooked_sentence(self.unlooked, self.examples)) if self.unlooked else odd
 

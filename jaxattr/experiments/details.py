@@ -51,8 +51,8 @@ def details(
     and the ratio guide only where `losses.is_guiding(logits, first, second)`.
 
     Raises:
-        JaxattrError: fewer than two classes, or one that the model has not (where `classes` is
-            traced, the maps of such a class are NaN).
+        JaxattrError: fewer than two classes, or one that the model does not have (where
+            `classes` is traced, the maps of such a class are NaN).
     """
     classes = losses.class_index(classes)
     losses.check_classes(classes, model.config.classes)

@@ -152,8 +152,8 @@ def guided(
     guides are one `over_images`; compiled once for any image, guides and classes.
 
     Raises:
-        JaxattrError: a class that the model has not, where it is not traced (there: NaN), not one
-            class for each guide, or sizes that differ.
+        JaxattrError: a class that the model does not have, where it is not traced (there: NaN), not
+            one class for each guide, or sizes that differ.
     """
     check_image(model, image)
     for one in guides[:1]:

@@ -62,7 +62,7 @@ class Problem(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a rewriting stands; `advance` goes on from it."""
+    """Where a rewriting stands; `advance` resumes from it."""
 
     change: Change
     """Not rounded: what the optimizer works on."""

@@ -82,7 +82,7 @@ def transfer(
 
     Raises:
         JaxattrError: an unknown method or kind of parameters, steps that decrease, or a class that
-            the model has not (of traced losses: NaN).
+            the model does not have (of traced losses: NaN).
     """
     _check(steps, parameters, method)
     for one in (loss, explain):

@@ -30,7 +30,7 @@ def cp_lrp(
     tokens and positions it is conserved exactly; with them, these absorb some. Computed in float64.
     Costs one forward and one backward pass. Source: Ali et al. 2022 (conservative propagation);
     with gammas as in Achtibat et al. 2024, who ship 0.25 and 0.05 for Vision Transformers and
-    advise to choose them anew for each model.
+    advise to choose them again for each model.
 
     Args:
         gamma_conv: gamma of the patches' kernel; `None` is the ordinary derivative.

@@ -39,7 +39,7 @@ def finer_cam(
     Args:
         alpha: how strongly the other classes are held against the loss; 0 is Grad-CAM.
         comparisons: ranks of the classes compared with, 0 being the nearest: the target itself.
-            Ranks that the model has not are left out.
+            Ranks that the model does not have are left out.
         site: as in `grad_cam`.
         layer: as in `grad_cam`.
     """

@@ -116,7 +116,7 @@ class Context:
         """`function(model, case)` of every image, compiled once; NaN for constant maps.
 
         A map that is the same everywhere has no order: what it would score is chance. `function`
-        must be one of a module, not made anew in each call, which would compile it anew.
+        must be one of a module, not made in each call, which would compile it again.
         """
         scores = np.empty(len(self.images))
         batch = 4 if jax.default_backend() == "cpu" else 16

@@ -37,7 +37,7 @@ def spearman(first: Maps, second: Maps) -> Float[np.ndarray, "*batch"]:
     """Spearman's rank correlation over patches of two maps, ties averaged; NaN for constant maps.
 
     The likeness of the model-parameter randomisation test: that of a map with the map of a model
-    whose parameters were drawn anew, averaged over the stages of `cascade`. Lower is better, near
+    whose parameters were drawn again, averaged over the stages of `cascade`. Lower is better, near
     0: a map that does not change does not explain the model. Noise passes, too. Costs a map per
     stage. Source: Adebayo et al. 2018; `mprt-v1`.
     """
@@ -51,7 +51,7 @@ def spearman(first: Maps, second: Maps) -> Float[np.ndarray, "*batch"]:
 @metric(
     id="mprt-v1",
     heading="randomisation",
-    definition="mean rank correlation with the maps of the model with its parameters drawn anew, "
+    definition="mean rank correlation with the maps of the model with its parameters drawn again, "
     "from the head downwards",
     better="lower",
     cost="(L+2)M",

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 def target(classes: Sequence[str]) -> Float32[np.ndarray, " class"]:
-    """The distribution that the model shall predict: equal weight for each object's class.
+    """The distribution that the model should predict: equal weight for each object's class.
 
     The empty scene's target is uniform.
     """

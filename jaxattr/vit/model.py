@@ -20,7 +20,7 @@ class Model:
 
     Pass it to jitted functions as an argument; closing over it would bake the weights into the
     executable. `config` and `preprocessing`, which computations read, decide what is compiled
-    anew; `labels`, `name` and `notes` do not: two models that differ in them only share what is
+    again; `labels`, `name` and `notes` do not: two models that differ in them only share what is
     compiled. So a model that a jitted function *returns* can carry the labels, name and notes of
     the first one that it was called with; take these from the model that was passed.
     """

@@ -3,7 +3,7 @@
 When a file is read, its size and times are noted beside the ledger (`seen/`). A later run believes
 a row whose file has the same size and times, and hashes any other: with the SHA-256 of the row it
 stays, too. A shard with another row is set aside (`earlier/`) and written again, from the rows that
-stay and from what is looked at anew, so that the ledger has the same bytes as one that was made of
+stay and from what is looked at again, so that the ledger has the same bytes as one that was made of
 the changed folder at once. What is set aside is removed when the ledger is whole.
 """
 

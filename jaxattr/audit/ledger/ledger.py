@@ -74,7 +74,7 @@ class Receipt:
     """`Dataset.sizes`: class, and how many images the whole folder has of it, with those that
     `classes`, `exclude` and `limit` left out; empty in ledgers that were made without."""
     unlooked: tuple[tuple[str, int], ...] = ()
-    """`Dataset.unlooked`: kind, and how many files of it nobody looked at."""
+    """`Dataset.unlooked`: kind, and how many files of it were not looked at."""
 
     @property
     def shards(self) -> int:

@@ -40,8 +40,8 @@ def questions(ledger: Ledger) -> list[Question]:
 def raise_questions(ledger: Ledger, asked_about: Bool[np.ndarray, " image"]) -> list[Question]:
     """One question an image, see `lots`; images that the model gets right come first.
 
-    `donor` is another image of the same class, the next in the lot: its maps are the null that has
-    the same centre and the same lumps, but not this image's places.
+    `donor` is another image of the same class, the next of those chosen: its maps are the null that
+    has the same centre and the same lumps, but not this image's places.
     """
     columns = ledger.read("index", "label", "prediction")
     columns = {name: values[asked_about] for name, values in columns.items()}

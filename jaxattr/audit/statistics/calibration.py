@@ -99,7 +99,7 @@ def fit_table(
 def fit_temperature(
     logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"]
 ) -> Calibration:
-    """`fit_table` of logits that are at hand."""
+    """`fit_table` of logits that are in memory."""
     return fit_table(tabulate(logits, labels), logits.shape[1])
 
 

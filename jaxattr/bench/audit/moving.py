@@ -85,7 +85,7 @@ def plant(
 def confusion(everything: Labelled) -> Float[np.ndarray, "class class"]:
     """Mean posterior of class a over the images of b, `[a, b]`; the diagonal is zero.
 
-    Of one view: planted sets shall not change when the audit does.
+    Of one view: planted sets must not change when the audit does.
     """
     of = fit_posterior(everything, Recipe(views=False))
     result = np.zeros((len(of.classes),) * 2)

@@ -1,4 +1,4 @@
-"""The FunnyBirds protocols on scenes: parts and clutter are left out by drawing the scene anew.
+"""The FunnyBirds protocols on scenes: parts and clutter are left out by drawing the scene again.
 
 Hesse et al. 2023 evaluate explanations on drawn birds whose parts can be left out. Theirs are the
 six protocols, thresholds and the choice of each method's threshold (`jaxattr.metrics.funnybirds`);

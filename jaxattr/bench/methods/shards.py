@@ -50,7 +50,7 @@ def shard(this: Run, number: int, decoded: Sequence[np.ndarray | ImageError]) ->
     if len(pictures) != len(good):
         raise DatasetError(
             f"{this.dataset.root}: an image can no longer be read, or can again; delete "
-            f"{this.store.folder} and start anew."
+            f"{this.store.folder} and start again."
         )
     c = this.explainer.model.config
     given = np.stack(pictures) if good else np.zeros((0, *c.image_size, c.channels), np.float32)
