@@ -62,7 +62,7 @@ COMMANDS = {
     ),
     "rewrite": Entry(
         "jaxattr.cli.rewrite.command",
-        "Change a photo's pixels, barely, until the model sees another class.",
+        "Change a photo's pixels slightly, until the model sees another class.",
         "files written so far are complete",
     ),
     "scenes": Entry(

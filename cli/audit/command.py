@@ -80,7 +80,9 @@ class BatchSize(click.ParamType):
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
 @click.option("--classes", multiple=True, help="Audit this class only (repeatable).")
 @exclude_option
-@click.option("--limit", type=click.IntRange(min=1), help="That many images, spread over classes.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Number of images, spread over the classes."
+)
 @seed_option("Which images --limit takes, and which scenes are drawn.")
 @click.option(
     "--output",
@@ -107,7 +109,7 @@ class BatchSize(click.ParamType):
     "--probes/--no-probes",
     default=True,
     show_default=True,
-    help="Test suspicions on the model: paste, cover, crop, rewrite.",
+    help="Test suspicions by asking the model again: paste, cover, crop, rewrite.",
 )
 @click.option("--strict", is_flag=True, help="Stop at an unreadable image instead of skipping it.")
 @click.option(

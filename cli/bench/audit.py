@@ -73,7 +73,13 @@ class Shares(click.ParamType):
     type=click.IntRange(2, 10**6),
     help="Images per class, at random; by default what the smallest class has. Repeatable.",
 )
-@click.option("--rates", type=Shares(), default="2%,5%,10%", show_default=True, help="Of pairs.")
+@click.option(
+    "--rates",
+    type=Shares(),
+    default="2%,5%,10%",
+    show_default=True,
+    help="Rates of wrong labels within pairs.",
+)
 @click.option(
     "--noise", type=Shares(), default="5%,10%,20%", show_default=True, help="Rates of noise."
 )
@@ -87,7 +93,7 @@ class Shares(click.ParamType):
     "--methods",
     multiple=True,
     type=click.Choice(METHODS),
-    help="Who is scored; by default all that can run here. Repeatable.",
+    help="Which methods are scored; by default all that can run here. Repeatable.",
 )
 @click.option(
     "--seeds",
@@ -113,7 +119,7 @@ def audit(choice: options.Choice, **given: Any) -> None:
     of all images gets a similar class's label, or any. Nothing: labels as given, drawn from the
     calibrated posterior (twin), permuted, or a random head; what is reported there is an alarm.
 
-    Against the audit stand itself with parts left out, counting, margins, and cleanlab where it
+    Beside the audit are the audit with parts left out, counting, margins, and cleanlab where it
     is installed (extra `bench`). In brackets 95 % bootstrap intervals over sets, which are the
     same for all methods. FDR is the mean share of reported pairs that was not planted: what is
     wrong in the folder by itself counts against the audit. A method without a threshold reports as

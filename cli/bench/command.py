@@ -59,7 +59,7 @@ def explanations(
 ) -> None:
     """Score explanation methods on drawn scenes whose every object and part is known.
 
-    The scenes are held out from training: two objects of classes that are no twins, each explained
+    The scenes are held out from training: two objects whose classes are not twins, each explained
     against the other; one object against its strongest rival; one object against its twin, from
     which it differs in one part. Loss: the target's logit, its difference to the rival's, or its
     log-odds against all others. Rows for the same methods on random weights, a random map and a

@@ -37,7 +37,9 @@ SCENES_PER_CLASS = 10
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder with a PNG for each image, named like it; what is not 0 is the object.",
 )
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="That many images, over classes.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), help="Number of images, spread over the classes."
+)
 @click.option(
     "-m",
     "--methods",
@@ -79,7 +81,7 @@ SCENES_PER_CLASS = 10
     show_default=True,
     help="The class explained: the image's label, or what the model predicts.",
 )
-@options.seed_option("Of --limit, the random weights and maps, all noise, and the intervals.")
+@options.seed_option("Seed of --limit, the random weights and maps, all noise, and the intervals.")
 @options.folder_option(
     "jaxattr-methods", help="Folder of the maps and of what was computed so far."
 )

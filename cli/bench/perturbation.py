@@ -56,7 +56,9 @@ class Fractions(click.ParamType):
 )
 @click.option("--labels", "labels_file", type=click.Path(), help="A CSV of file and label.")
 @options.exclude_option
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="That many images, over classes.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), help="Number of images, spread over the classes."
+)
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
@@ -98,7 +100,7 @@ class Fractions(click.ParamType):
     show_default=True,
     help="How image and guide are brought to their halves.",
 )
-@options.seed_option("Of --limit, the random map, the order of equal scores, and the intervals.")
+@options.seed_option("Seed of --limit, the random map, the order of equal scores, the intervals.")
 @options.folder_option(
     "jaxattr-perturbation", help="Folder of the maps and of what was computed so far."
 )

@@ -174,7 +174,7 @@ workers_option = click.option(
 max_pixels_option = click.option(
     "--max-pixels",
     type=click.IntRange(1, 10**10),
-    help="Refuse images of more pixels; more memory is needed for more.  [default: 89,478,485]",
+    help="Refuse images of more pixels; a larger limit needs more memory.  [default: 89,478,485]",
 )
 
 

@@ -91,8 +91,8 @@ def compare(
     Methods without a sign are drawn in one hue, from their smallest value in white to their
     largest. Printed is what a map costs and how many maps are the same everywhere and say nothing.
     A time is that of one map at a time, compiled and warm: the first execution is discarded, the
-    median of the others shown, also as a multiple of one forward pass timed likewise. Ctrl-C ends
-    it with the methods that are finished.
+    median of the others shown, also as a multiple of one forward pass timed in the same way. Ctrl-C
+    ends it with the methods that are finished.
 
     \b
     Examples:

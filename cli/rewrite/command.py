@@ -27,11 +27,15 @@ class NotReached(click.ClickException):
 @click.argument("image", type=click.Path(path_type=Path))
 @options.model_options
 @click.option("--to", required=True, help="The target class: label, wnid or index.")
-@click.option("--linf", type=click.IntRange(1, 255), help="Most a channel of a pixel may change.")
+@click.option(
+    "--linf",
+    type=click.IntRange(1, 255),
+    help="The most that a channel of a pixel may change, in grey levels of 255.",
+)
 @click.option(
     "--l2",
     type=options.Finite(min=0, min_open=True),
-    help="Most the root of the sum of squared changes may be. Both in grey levels of 255.",
+    help="The most that the root of the sum of squared changes may be, in the same unit.",
 )
 @click.option(
     "--total-variation",
@@ -47,7 +51,7 @@ class NotReached(click.ClickException):
     type=click.Choice(["difference", "lead"]),
     default="difference",
     show_default=True,
-    help="What is descended: the old class's logit minus the new one's (the paper), or the lead "
+    help="What is minimised: the old class's logit minus the new one's (the paper), or the lead "
     "of the strongest other class.",
 )
 @click.option(
@@ -70,7 +74,7 @@ class NotReached(click.ClickException):
     type=options.Finite(min=0, min_open=True),
     default=0.25,
     show_default=True,
-    help="Grey levels a step, for sign and adam; sgd wants some hundreds.",
+    help="Grey levels a step, for sign and adam; sgd needs some hundreds.",
 )
 @click.option("--budget-search", is_flag=True, help="Find the smallest --linf that is enough.")
 @click.option(
@@ -106,7 +110,7 @@ def rewrite(
     quiet: bool,
     **numbers: Any,
 ) -> None:
-    """Change a photo's pixels, barely, until the model sees another class.
+    """Change a photo's pixels slightly, until the model sees another class.
 
     A targeted adversarial attack, to measure how fragile a decision is (the paper's Fig. 11). The
     pixels are those of the model's input, after resize and crop; the picture is written at that
