@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jaxattr.audit.inference.analysis import Analysis
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -101,8 +103,8 @@ def ask_part(arguments: Any) -> dict[str, Any]:
     model = jaxattr.load(arguments.model)
     ledger = read_ledger(arguments.keep)
     start = clocks()
-    count = len(open_questions(ledger))
-    ask(Subject(model, ledger, Path(arguments.images)))
+    count = len(open_questions(Analysis(ledger)))
+    ask(Subject(model, Analysis(ledger), Path(arguments.images)))
     return timed(start, ledger.receipt.count) | {"questions": count}
 
 
@@ -116,9 +118,9 @@ def report_part(arguments: Any) -> dict[str, Any]:
     shares = finder_shares(read_ledger(arguments.keep))
     start = clocks()
     ledger = read_ledger(arguments.keep)
-    findings = find(ledger)
+    findings = find(Analysis(ledger))
     found = time.perf_counter()
-    page = render(ledger, summarize(ledger), findings)
+    page = render(Analysis(ledger), summarize(ledger), findings)
     (arguments.keep / "report.html").write_text(page, encoding="utf-8")
     result = timed(start, ledger.receipt.count)
     result |= {"findings": len(findings), "findings_seconds": round(found - start[0], 2)}
@@ -129,12 +131,11 @@ def report_part(arguments: Any) -> dict[str, Any]:
 def finder_shares(ledger: Any) -> dict[str, list[float]]:
     """Seconds by the clock and of the processor: the posterior, then every finder given it."""
     from jaxattr.audit.findings import FINDERS
-    from jaxattr.audit.inference.posterior import posterior
 
-    shares = {}
-    for name, finder in {"posterior": posterior, **FINDERS}.items():
+    shares, analysis = {}, Analysis(ledger)
+    for name, finder in {"posterior": lambda one: one.posterior, **FINDERS}.items():
         start = clocks()
-        finder(ledger)
+        finder(analysis)
         shares[name] = [round(b - a, 2) for a, b in zip(start, clocks(), strict=True)]
     return shares
 

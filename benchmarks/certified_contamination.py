@@ -22,8 +22,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
-from jaxattr.audit.inference.excess import excess
-from jaxattr.audit.inference.learned import learned
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import read_ledger
 from jaxattr.audit.statistics.rates import LEVEL, q_values
 from jaxattr.bench.audit.labelled import Labelled, hold
@@ -127,7 +126,9 @@ def score(
     """One set: pairs the folder holds, pairs certified, and those that are ranked without it."""
     here = replace(head(audited), training=head(folder))
     classes = here.classes
-    tests = {(int(classes[one.label]), int(classes[one.source])): one for one in learned(here)}
+    tests = {
+        (int(classes[one.label]), int(classes[one.source])): one for one in Analysis(here).learned
+    }
     certified = {pair for pair, one in tests.items() if one.certified}
     plain = dict(
         zip(
@@ -137,7 +138,7 @@ def score(
         )
     )
     by_plain = {pair for pair, one in tests.items() if plain[pair] <= LEVEL}
-    of = excess(here)
+    of = Analysis(here).excess
     passing = np.argwhere((of.z >= Z_FLOOR) & (of.rate >= EXCESS_FLOOR))
     ranked = {(int(classes[a]), int(classes[b])) for a, b in passing}
     false = len(certified - planted)

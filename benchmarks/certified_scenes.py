@@ -22,7 +22,7 @@ import jaxattr
 from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.contaminated_pair import contaminated_pair
 from jaxattr.audit.findings.learned_contamination import learned_contamination
-from jaxattr.audit.inference.excess import excess
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import Ledger, open_ledger
 from jaxattr.data.dataset import index
 from jaxattr.scenes import CLASSES, write_folder
@@ -86,9 +86,11 @@ def seen(model: Model, images: Path, folder: Path) -> Ledger:
 def score(given: Ledger) -> dict[str, Any]:
     """Pairs that the training folder holds by its own test, and those certified in the model."""
     assert given.training is not None
-    held = [one.classes for one in contaminated_pair(given.training)]
-    certified = [one.classes for one in learned_contamination(given) if one.q_value is not None]
-    of = excess(given)
+    held = [one.classes for one in contaminated_pair(Analysis(given.training))]
+    certified = [
+        one.classes for one in learned_contamination(Analysis(given)) if one.q_value is not None
+    ]
+    of = Analysis(given).excess
     return {
         "held": PAIR in held,
         "held_wrongly": len(set(held) - {PAIR}),

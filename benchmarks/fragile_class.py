@@ -22,6 +22,7 @@ import numpy as np
 import jaxattr
 from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.fragile_class import fragile_class
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import Ledger, open_ledger
 from jaxattr.audit.probes import Probe, Subject, ask, pictures, rewriting
 from jaxattr.audit.probes.lots import LEAST
@@ -81,12 +82,12 @@ def audit(model: Model, images: Path, folder: Path) -> Ledger:
     receipt = make_receipt(model, data, total=len(data.files), maps=False)
     ledger = open_ledger(folder, receipt)
     gather(model, data, ledger, maps=False)
-    ask(Subject(model, ledger, images), PROBES)
+    ask(Subject(model, Analysis(ledger), images), PROBES)
     return ledger
 
 
 def outcome(ledger: Ledger, planted: int = -1) -> dict[str, Any]:
-    found = fragile_class(ledger)
+    found = fragile_class(Analysis(ledger))
     names = ledger.receipt.labels
     told = [one.extra["levels"] + ["others"] + one.extra["others_levels"] for one in found]
     return {
@@ -123,7 +124,7 @@ def lowered(model: Model, class_: int) -> Model:
 
 def faded(model: Model, ledger: Ledger, images: Path, class_: int, contrast: float) -> Any:
     """One class's images at that contrast around their mean colour, the others as they are."""
-    subject = Subject(model, ledger, images)
+    subject = Subject(model, Analysis(ledger), images)
     asked = answers(ledger, rewriting.NAME)
     budget, label = [], []
     for one in asked:

@@ -21,7 +21,8 @@ import numpy as np
 import jaxattr
 from jaxattr import losses, scenes
 from jaxattr.audit.findings.learned_contamination import EXCESS_FLOOR, Z_FLOOR
-from jaxattr.audit.inference.excess import Excess, excess
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.excess import Excess
 from jaxattr.audit.ledger import Receipt, read_ledger
 from jaxattr.bench.audit.labelled import Labelled, hold
 from jaxattr.bench.audit.moving import Condition, confusion, plant
@@ -79,7 +80,7 @@ def heads(train: Labelled, val: Labelled, sets: int) -> list[dict[str, Any]]:
 
 def score(given: Labelled, truth: np.ndarray) -> dict[str, float]:
     """One set: how the planted pairs are ranked, and how many are listed."""
-    of, ordered = excess(given), ~np.eye(len(truth), dtype=bool)
+    of, ordered = Analysis(given).excess, ~np.eye(len(truth), dtype=bool)
     listed, mixed = passing(of), asymmetry(given)
     return {
         "excess_ap": average_precision(of.rate[ordered], truth[ordered]),
@@ -118,7 +119,7 @@ def whole_model(name: str, count: int) -> dict[str, Any]:
         *(1, "", name, "", tuple(scenes.CLASSES), (12, 12), 1, {}, "", "", total, total, 64, {})
     )
     columns = {"index": np.arange(total), "label": label, "logits": logits, "feature": nothing}
-    of = excess(Labelled(Path(), receipt, {**columns, "rival": label}))
+    of = Analysis(Labelled(Path(), receipt, {**columns, "rival": label})).excess
     order = np.argsort(-of.rate, axis=None)[:3]
     return {
         "accuracy": float((logits.argmax(1) == label).mean()),

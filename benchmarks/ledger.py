@@ -21,6 +21,8 @@ from typing import Any
 
 from simulated import World, tables, write
 
+from jaxattr.audit.inference.analysis import Analysis
+
 OTHERS = 10_000_000
 """Number of the training folder's first image."""
 TRAINING = "{}-training"
@@ -80,8 +82,10 @@ def find_part(folder: Path) -> dict[str, Any]:
     ledger = read_ledger(folder)
     shares = finder_shares(ledger)
     result = timed(start, ledger.receipt.count) | {"finders": shares}
-    findings = find(ledger)
-    (folder / "findings.json").write_text(findings_json(findings, ledger), encoding="utf-8")
+    findings = find(Analysis(ledger))
+    (folder / "findings.json").write_text(
+        findings_json(findings, Analysis(ledger)), encoding="utf-8"
+    )
     return result | {"findings": len(findings)}
 
 
@@ -100,7 +104,7 @@ def leaks_part(folder: Path, training: Path) -> dict[str, Any]:
     result = timed(start, ledger.receipt.count) | {"finders": shares}
     found = {
         (image, copy["index"])
-        for one in duplicate_image(ledger)
+        for one in duplicate_image(Analysis(ledger))
         for image in one.images
         for copy in one.extra.get("training", ())
     }
@@ -125,11 +129,11 @@ def report_part(folder: Path) -> dict[str, Any]:
     from jaxattr.audit.report.summary import summarize
 
     ledger = read_ledger(folder)
-    findings = find(ledger)
+    findings = find(Analysis(ledger))
     start = clocks()
     summary = summarize(ledger)
     summarized = clocks()[0] - start[0]
-    page = render(ledger, summary, findings)
+    page = render(Analysis(ledger), summary, findings)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return timed(start, ledger.receipt.count) | {"summary_seconds": round(summarized, 2)}
 

@@ -31,6 +31,7 @@ from jaxattr.audit.findings._shortcuts import verdicts
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import shortcut_place
 from jaxattr.audit.inference import places
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
 from jaxattr.audit.ledger.columns import unit_maps
 from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
@@ -78,14 +79,14 @@ def audited(model: Any, root: Path, folder: Path) -> Ledger:
     receipt = make_receipt(model, dataset, total=len(dataset.files), method="complete")
     ledger = open_ledger(folder, receipt)
     gather(model, dataset, ledger)
-    ask(Subject(model, ledger, root), PROBES)
+    ask(Subject(model, Analysis(ledger), root), PROBES)
     return ledger
 
 
 def reported(ledger: Ledger) -> dict[str, Any]:
     """Findings of both kinds, and every verdict behind them."""
     labels = ledger.receipt.labels
-    findings = shortcut_place(ledger) + shortcut_background(ledger)
+    findings = shortcut_place(Analysis(ledger)) + shortcut_background(Analysis(ledger))
     rows = [
         {
             "kind": one.kind,
@@ -110,7 +111,7 @@ def reported(ledger: Ledger) -> dict[str, Any]:
             "p": one.p_value,
         }
         for probe, names in controls.items()
-        for one in verdicts(ledger, probe, names)
+        for one in verdicts(Analysis(ledger), probe, names)
     ]
     return {"findings": rows, "tried": tried}
 
@@ -138,7 +139,7 @@ def given(arguments: Any) -> Iterator[dict[str, Any]]:
     import jaxattr
 
     ledger = read_ledger(arguments.ledger)
-    ask(Subject(jaxattr.load(arguments.model), ledger, arguments.audited), PROBES)
+    ask(Subject(jaxattr.load(arguments.model), Analysis(ledger), arguments.audited), PROBES)
     yield {"images": ledger.receipt.count, **reported(ledger)}
 
 
@@ -162,7 +163,9 @@ def stamps(arguments: Any) -> Iterator[dict[str, Any]]:
         ledger = audited(changed, root, work / f"ledger-{seed}")
         row = {"seed": seed, "accuracy_on_training": right, **ranking(ledger, root, sets)}
         row |= reported(ledger)
-        row["pasted"] = pasted(Subject(changed, ledger, root), sets, arguments.compare, seed)
+        row["pasted"] = pasted(
+            Subject(changed, Analysis(ledger), root), sets, arguments.compare, seed
+        )
         row["true_stamps"] = stamped.strength(model, changed, arguments.audited, sets)
         names = {changed.labels[one.label] for one in sets}
         row["planted"] = sorted(names)
@@ -182,7 +185,7 @@ def scans(ledger: Ledger, root: Path) -> dict[str, places.Scan]:
         "mean colour": np.stack([_colours(root / one, ledger) for one in columns["file"]]),
         "random map": unit_maps(np.abs(rng.normal(size=(len(columns["label"]), cells))))[..., None],
     }
-    base, label = places.scan(ledger), columns["label"]
+    base, label = Analysis(ledger).places, columns["label"]
     found = {name: _scan(base, value, label) for name, value in values.items()}
     return found | {"positive map": base}
 
@@ -266,7 +269,7 @@ def pasted(
         wanted = [places.place(every[name], _at(every[name], label)) for label in labels]
         probe = Probe(
             pasting.VERSION,
-            lambda ledger, wanted=wanted: pasting.raise_questions(ledger, wanted),
+            lambda analysis, wanted=wanted: pasting.raise_questions(analysis, wanted),
             pasting.answer,
         )
         key = f"pasting {name}".replace(" ", "-")

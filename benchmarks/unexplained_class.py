@@ -21,6 +21,7 @@ import numpy as np
 import jaxattr
 from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings.unexplained_class import _tested, unexplained_class
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import MAPS, Ledger, open_ledger, pack
 from jaxattr.audit.probes import Probe, Subject, ask, deletion
 from jaxattr.data.dataset import index
@@ -30,7 +31,7 @@ from jaxattr.vit import Model, initialize
 
 def everything(ledger: Ledger) -> list[dict[str, Any]]:
     """Questions about all classes, also of a model that knows none."""
-    return deletion.raise_questions(ledger, np.ones(ledger.receipt.count, bool))
+    return deletion.raise_questions(Analysis(ledger), np.ones(ledger.receipt.count, bool))
 
 
 PROBES = {deletion.NAME: Probe(deletion.VERSION, everything, deletion.answer)}
@@ -108,8 +109,9 @@ def _rows(ledger: Ledger, number: int) -> list[dict[str, Any]]:
 
 
 def judged(model: Model, ledger: Ledger, images: Path) -> dict[str, Any]:
-    ask(Subject(model, ledger, images), PROBES)
-    tested, found = _tested(ledger), unexplained_class(ledger)
+    analysis = Analysis(ledger)
+    ask(Subject(model, analysis, images), PROBES)
+    tested, found = _tested(analysis), unexplained_class(analysis)
     names = ledger.receipt.labels
     gains = {
         kind: np.array([[g.value for g in one.verdicts[at].gains] for one in tested])

@@ -24,7 +24,7 @@ from jaxattr import losses
 from jaxattr.data.dataset import class_names
 from jaxattr.data.labels import LabelTable, is_number
 from jaxattr.errors import DatasetError, JaxattrError, LabelError, printable
-from jaxattr.vit import Loss, Model, ViTConfig
+from jaxattr.vit import Loss, Model, ViTConfig, map_head
 
 Logits = Float[Array, "*batch class"] | Float[np.ndarray, "*batch class"]
 
@@ -193,14 +193,7 @@ def two_classes(model: Model, index: int = 0, names: tuple[str, str] | None = No
         one = jnp.asarray(leaf)[..., index]
         return jnp.stack([-0.5 * one, 0.5 * one], axis=-1)
 
-    heads = [name for name in ("head", "head_distilled") if name in model.parameters]
-    changed = {name: jax.tree.map(halves, model.parameters[name]) for name in heads}
-    return replace(
-        model,
-        parameters={**model.parameters, **changed},
-        config=replace(model.config, classes=2, problem="single_label"),
-        labels=names,
-    )
+    return replace(map_head(model, halves, classes=2, problem="single_label"), labels=names)
 
 
 NOT = "not "

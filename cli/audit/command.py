@@ -165,7 +165,7 @@ def audit(
         strict=strict,
         progress=on_stderr(quiet=quiet),
     )
-    show(overview(found.ledger, found.findings))
+    show(overview(found.analysis, found.findings))
     show(f"\nReport: {path(found.report)}")
     if _fails(found.findings, fail_on):
         ctx.exit(1)

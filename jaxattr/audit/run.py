@@ -20,8 +20,8 @@ from jaxattr.audit.evidence.freshness import Kept, refresh
 from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings import find
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.ledger import Ledger, Receipt, open_ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.ledger import Ledger, LedgerView, Receipt, open_ledger
 from jaxattr.audit.ledger.training import read_training
 from jaxattr.audit.probes import Subject, ask, open_questions
 from jaxattr.audit.report import render
@@ -77,13 +77,18 @@ class Audit:
     """Of every class and its rivals."""
     report: Path
     """One HTML file, to be opened in a browser."""
-    ledger: Ledger
-    """What was seen of every image."""
+    analysis: Analysis
+    """What is inferred from the ledger: posteriors, pairs, places."""
+
+    @property
+    def ledger(self) -> LedgerView:
+        """What was seen of every image."""
+        return self.analysis.ledger
 
     def __repr__(self) -> str:
         count = len(self.findings)
         noun = "finding" if count == 1 else "findings"
-        return f"Audit({audited(self.ledger)}; {count} {noun}; report {str(self.report)!r})"
+        return f"Audit({audited(self.analysis)}; {count} {noun}; report {str(self.report)!r})"
 
     def _repr_html_(self) -> str:
         """A short table for notebooks."""
@@ -98,7 +103,7 @@ class Audit:
         rest = f"<p>... and {more} more in the report</p>" if more else ""
         where = html.escape(str(self.report))
         return (
-            f"<p>{html.escape(audited(self.ledger))}; {len(self.findings)} findings</p>"
+            f"<p>{html.escape(audited(self.analysis))}; {len(self.findings)} findings</p>"
             f'<table>{table}</table>{rest}<p>Report: <a href="{where}">{where}</a></p>'
         )
 
@@ -171,12 +176,13 @@ def audit(
         options = {"batch_size": batch_size, "workers": workers, "strict": strict}
         gather(model, dataset, ledger, kept=begun.kept, progress=advance, **options)
     _tell_of_skipped(ledger, progress.warn)
+    analysis = Analysis(ledger)
     if probes:
-        count = len(open_questions(ledger))
+        count = len(open_questions(analysis))
         with progress.bar("Testing suspicions", "questions", count, 0) as advance:
-            ask(Subject(model, ledger, dataset.root), progress=advance)
+            ask(Subject(model, analysis, dataset.root), progress=advance)
     progress.note("Looking for findings ...")
-    return conclude(ledger)
+    return conclude(analysis)
 
 
 def _prepared(
@@ -205,24 +211,25 @@ def _prepared(
     return model, dataset, make_receipt(model, dataset, total=total, **settings)
 
 
-def conclude(ledger: Ledger) -> Audit:
+def conclude(analysis: Analysis) -> Audit:
     """The findings of a whole ledger, and the files that say them: neither asks the model."""
-    findings, summary = find(ledger), summarize(ledger)
-    return Audit(tuple(findings), summary, write(ledger, summary, findings), ledger)
+    findings, summary = find(analysis), summarize(analysis.ledger)
+    return Audit(tuple(findings), summary, write(analysis, summary, findings), analysis)
 
 
-def write(ledger: Ledger, summary: Summary, findings: Sequence[Finding]) -> Path:
+def write(analysis: Analysis, summary: Summary, findings: Sequence[Finding]) -> Path:
     """Write the findings and the report beside the ledger; return the report's path."""
     found = list(findings)
     texts = {
-        "findings.json": findings_json(found, ledger),
-        "findings.csv": findings_csv(found, ledger),
-        "report.html": render(ledger, summary, found),
+        "findings.json": findings_json(found, analysis),
+        "findings.csv": findings_csv(found, analysis),
+        "report.html": render(analysis, summary, found),
     }
+    folder = analysis.ledger.folder
     for name, text in texts.items():
-        with replacing(ledger.folder / name) as temporary:
+        with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    return ledger.folder / "report.html"
+    return folder / "report.html"
 
 
 class Begun(NamedTuple):
@@ -262,9 +269,9 @@ def images_of(folder: Path) -> Path:
     return inner if (folder / "truth.parquet").is_file() and inner.is_dir() else folder
 
 
-def audited(ledger: Ledger) -> str:
+def audited(analysis: Analysis) -> str:
     """How many images of how many classes were looked at, and how many labels the model shares."""
-    columns, part = ledger.read("label", "prediction"), extent(ledger)
+    columns, part = analysis.ledger.read("label", "prediction"), analysis.extent
     right = int((columns["label"] == columns["prediction"]).sum())
     images, of = len(columns["label"]), counted(len(part.classes), "class", "es")
     every = len(part.classes) + len(part.left_out)

@@ -23,7 +23,7 @@ from jaxattr.errors import DatasetError, ImageError, JaxattrError
 from jaxattr.explanation import classify
 from jaxattr.heads import check_classifier
 from jaxattr.scenes.models import check_model, knows_scenes
-from jaxattr.vit import Model
+from jaxattr.vit import Model, head_rows
 
 TOP = 5
 """An image's most probable classes take no part in guiding it; a third of all, if they are few."""
@@ -55,9 +55,7 @@ def similarity(model: Model) -> Float64[np.ndarray, "class class"]:
         JaxattrError: the model does not give each image one class.
     """
     check_classifier(model, "choosing guides by their class")
-    names = ("head", "head_distilled") if "head_distilled" in model.parameters else ("head",)
-    kernels = [np.asarray(model.parameters[name]["kernel"], np.float64) for name in names]
-    rows = np.sum(kernels, axis=0).T
+    rows = np.asarray(head_rows(model), np.float64)
     rows = rows - rows.mean(axis=0)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 
 from jaxattr.vit import (
     Image,
-    LayerNorm,
     Loss,
     Map,
     Model,
@@ -23,6 +22,8 @@ from jaxattr.vit import (
     ViTConfig,
     check_image,
     forward,
+    normalized_tokens,
+    project_tokens,
 )
 from jaxattr.vit.nonlinear import at_least_float32
 
@@ -96,7 +97,6 @@ def _attention_channels(model: Model, image: Image, loss: Loss, layer: int) -> t
 
 def _token_channels(model: Model, image: Image, loss: Loss, layer: int) -> tuple[Array, Array]:
     c = model.config
-    block = model.parameters[f"blocks_{layer % c.layers}"]
 
     def run(added: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         query, key, value = added
@@ -108,11 +108,9 @@ def _token_channels(model: Model, image: Image, loss: Loss, layer: int) -> tuple
     zeros = jnp.zeros((c.heads, c.tokens, c.hidden_size // c.heads), c.dtype)
     gradients, hidden = jax.grad(run, has_aux=True)((zeros, zeros, zeros))
     # The tokens reach the loss through query, key and value only.
-    parts = [part.transpose(1, 0, 2).reshape(c.tokens, c.hidden_size) for part in gradients]
-    gradient = jnp.concatenate(parts, axis=1) @ block["qkv"]["kernel"].T
-    norm = LayerNorm(c.layer_norm_epsilon, c.dtype, Rules())
-    activation: Any = norm.apply({"params": block["norm1"]}, hidden)
-    return activation, gradient
+    tokens = normalized_tokens(model, layer, hidden)
+    _, pull_back = jax.vjp(partial(project_tokens, model, layer), tokens)
+    return tokens, pull_back(gradients)[0]
 
 
 def image_gradient(

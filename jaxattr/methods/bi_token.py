@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from jaxattr.gradients import check_start_layer, feedback_map
 from jaxattr.gradients.sites import integrated_last_gradient
 from jaxattr.methods.method import Cost, method
-from jaxattr.vit import Image, Loss, Map, Model, Taps, forward
+from jaxattr.vit import Image, Loss, Map, Model, Taps, forward, project_context
 
 
 @method(
@@ -50,8 +50,7 @@ def _ratios(model: Model, taps: Taps) -> Float[Array, "layer token"]:
     c = model.config
     ratios = []
     for layer in range(c.layers):
-        value = taps.value[layer].transpose(1, 0, 2).reshape(c.tokens, c.hidden_size)
-        projected = value @ model.parameters[f"blocks_{layer}"]["projection"]["kernel"]
+        projected = project_context(model, layer, taps.value[layer])
         length = jnp.linalg.norm(taps.hidden[layer], axis=-1)
         safe = jnp.where(length == 0, 1, length)
         ratio = jnp.linalg.norm(projected, axis=-1) / safe

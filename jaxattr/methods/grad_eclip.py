@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,16 @@ from jaxtyping import Array, Float
 from jaxattr.gradients import arrange, readout
 from jaxattr.gradients.sites import at_layer
 from jaxattr.methods.method import Cost, method
-from jaxattr.vit import Image, LayerNorm, Logits, Loss, Map, Model, Rules, Taps, forward
+from jaxattr.vit import (
+    Image,
+    Logits,
+    Loss,
+    Map,
+    Model,
+    Taps,
+    forward,
+    normalized_tokens,
+)
 
 
 @method(
@@ -75,7 +84,9 @@ def _single_head(model: Model, taps: Taps, strict: bool) -> Taps:
     c, query, value = model.config, taps.query[-1], taps.value[-1]
     scores = jnp.einsum("hqd,hkd->qk", query, taps.key[-1]) * query.shape[-1] ** -0.5
     attention = jnp.broadcast_to(jax.nn.softmax(scores), (c.heads, c.tokens, c.tokens))
-    other = {"hidden": _normalized(model, taps.hidden[-1]), "value": value} if strict else {}
+    other = (
+        {"hidden": normalized_tokens(model, -1, taps.hidden[-1]), "value": value} if strict else {}
+    )
     return at_layer(c, -1, attention=attention, **other)
 
 
@@ -87,10 +98,3 @@ def _similarity(
     cosine = jnp.einsum("hd,hpd->p", query, key) / jnp.maximum(lengths, 1e-12)
     low, high = cosine.min(), cosine.max()
     return (cosine - low) / jnp.where(high > low, high - low, 1)
-
-
-def _normalized(model: Model, hidden: Array) -> Array:
-    norm = LayerNorm(model.config.layer_norm_epsilon, model.config.dtype, Rules())
-    last = model.parameters[f"blocks_{model.config.layers - 1}"]
-    result: Any = norm.apply({"params": last["norm1"]}, hidden)
-    return result

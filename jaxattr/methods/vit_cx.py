@@ -11,7 +11,16 @@ from jaxattr.methods._clustering import complete_linkage
 from jaxattr.methods._masking import over_masks, patch_mean, score
 from jaxattr.methods.method import Cost, method
 from jaxattr.resampling import along_both, linear
-from jaxattr.vit import Image, LayerNorm, Loss, Map, Model, Rules, ViTConfig, forward, predict
+from jaxattr.vit import (
+    Image,
+    Loss,
+    Map,
+    Model,
+    ViTConfig,
+    forward,
+    normalized_tokens,
+    predict,
+)
 
 
 @method(
@@ -111,10 +120,7 @@ def _activation(model: Model, image: Image, layer: int) -> Float[Array, "feature
             f"the end."
         )
     hidden = forward(model, image)[1].hidden[layer]
-    norm = LayerNorm(c.layer_norm_epsilon, c.dtype, Rules())
-    block = model.parameters[f"blocks_{layer % c.layers}"]
-    found: Any = norm.apply({"params": block["norm1"]}, hidden)
-    return found[c.prefix_tokens :].T.reshape(-1, *c.grid)
+    return normalized_tokens(model, layer, hidden)[c.prefix_tokens :].T.reshape(-1, *c.grid)
 
 
 def _masks(

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from jaxattr.metrics.context import Context
 from jaxattr.metrics.likeness import likeness
 from jaxattr.metrics.metric import metric
-from jaxattr.vit import Model
+from jaxattr.vit import Model, stages
 
 Maps = Float[np.ndarray, "*batch row column"]
 
@@ -20,16 +20,10 @@ def cascade(model: Model, drawn: Model) -> list[Model]:
     The first has the other's head, the second also its last block and the last norm, ..., the last
     all of it. All have the model's name and labels, so that nothing is compiled twice.
     """
-    stages = [[name for name in model.parameters if name.startswith("head")]]
-    for layer in reversed(range(model.config.layers)):
-        stages.append([f"blocks_{layer}"])
-    stages[1].append("norm")
-    taken = {name for stage in stages for name in stage}
-    stages.append([name for name in model.parameters if name not in taken])
     parameters, result = dict(model.parameters), []
-    for stage in stages:
-        parameters = {**parameters, **{name: drawn.parameters[name] for name in stage}}
-        result.append(replace(model, parameters=parameters))
+    for stage in stages(model):
+        parameters |= {name: drawn.parameters[name] for name in stage}
+        result.append(replace(model, parameters=dict(parameters)))
     return result
 
 

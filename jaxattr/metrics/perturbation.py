@@ -26,6 +26,7 @@ from jaxattr.vit import (
     ViTConfig,
     apply,
     check_image,
+    positions,
     predict,
     predict_tokens,
 )
@@ -196,7 +197,7 @@ def zero_tokens(model: Model, image: Image, masked: Bool[Array, " patch"]) -> Lo
     prefix = model.config.prefix_tokens
     x = apply(model, ViT.embed, image)
     hidden = jnp.concatenate([jnp.zeros(prefix, bool), masked])[:, None]
-    return predict_tokens(model, jnp.where(hidden, model.parameters["positions"], x))
+    return predict_tokens(model, jnp.where(hidden, positions(model), x))
 
 
 def drop_tokens(

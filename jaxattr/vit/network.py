@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -119,6 +120,14 @@ class Block(nn.Module):
         activation = self.rules.activation or ACTIVATIONS[self.config.activation]
         x = plus(skip, self.fc2(activation(self.fc1(self.norm2(x)))))
         return x, Taps(**taps)
+
+    def normalize_tokens(self, x: Array) -> Array:
+        """The first LayerNorm."""
+        return self.norm1(x)
+
+    def project_tokens(self, x: Array) -> tuple[Array, Array, Array]:
+        """Queries, keys and values of normalised tokens."""
+        return self._project(x, x.shape[0])
 
     def _project(self, x: Array, queries: int) -> tuple[Array, Array, Array]:
         size = self.config.hidden_size
@@ -298,9 +307,75 @@ def apply_block(
     """One block: `[token, hidden]` in, `[queries, hidden]` and its taps out."""
     c = model.config
     block = Block(c, rules, None if queries == c.tokens else queries)
-    variables = {"params": model.parameters[f"blocks_{layer}"]}
+    variables = {"params": _block(model, layer)}
     result: Any = block.apply(variables, x, add, Taps())
     return result
+
+
+def normalized_tokens(
+    model: Model, layer: int, hidden: Float[Array, "token hidden"]
+) -> Float[Array, "token hidden"]:
+    """What a block projects to queries, keys and values: the first LayerNorm of its input."""
+    return _of_block(model, layer, Block.normalize_tokens, hidden)
+
+
+def project_tokens(
+    model: Model, layer: int, normalized: Float[Array, "token hidden"]
+) -> tuple[Array, Array, Array]:
+    """Queries, keys and values of a block, `[head, token, head_dim]` each."""
+    return _of_block(model, layer, Block.project_tokens, normalized)
+
+
+def project_context(
+    model: Model, layer: int, context: Float[Array, "head token head_dim"]
+) -> Float[Array, "token hidden"]:
+    """What the heads of a block would write into the tokens, without the bias; linear."""
+    merged = context.transpose(1, 0, 2).reshape(context.shape[1], -1)
+    return merged @ _block(model, layer)["projection"]["kernel"]
+
+
+def positions(model: Model) -> Float[Array, "token hidden"]:
+    """The position embeddings, those of the prefix first."""
+    return model.parameters["positions"]
+
+
+def head_rows(model: Model) -> Float[Array, "class hidden"]:
+    """The direction of each class in the feature that the head reads; two heads are added."""
+    return jnp.stack([model.parameters[name]["kernel"] for name in _heads(model)]).sum(axis=0).T
+
+
+def map_head(model: Model, function: Callable[[Array], Array], **config: Any) -> Model:
+    """The model with `function` of its heads' kernels `[hidden, class]` and biases `[class]`.
+
+    `config` are the fields of the config that change with it, such as `classes`.
+    """
+    changed = {name: jax.tree.map(function, model.parameters[name]) for name in _heads(model)}
+    parameters = {**model.parameters, **changed}
+    return replace(model, parameters=parameters, config=replace(model.config, **config))
+
+
+def stages(model: Model) -> list[tuple[str, ...]]:
+    """Names of parameters from the output to the input, for randomisation in cascade.
+
+    The heads; the last block and the last norm; each earlier block; all that is left.
+    """
+    blocks = [(f"blocks_{layer}",) for layer in reversed(range(model.config.layers))]
+    found = [_heads(model), (*blocks[0], "norm"), *blocks[1:]]
+    taken = {name for stage in found for name in stage}
+    return [*found, tuple(name for name in model.parameters if name not in taken)]
+
+
+def _heads(model: Model) -> tuple[str, ...]:
+    return tuple(name for name in ("head", "head_distilled") if name in model.parameters)
+
+
+def _block(model: Model, layer: int) -> Any:
+    return model.parameters[f"blocks_{layer % model.config.layers}"]
+
+
+def _of_block(model: Model, layer: int, method: Callable[..., Any], x: Array) -> Any:
+    block = Block(model.config, Rules(), None)
+    return block.apply({"params": _block(model, layer)}, x, method=method)
 
 
 def read_queries(config: ViTConfig, layer: int) -> int:

@@ -13,6 +13,7 @@ from PIL import Image
 from jaxattr.audit.copies import duplicates
 from jaxattr.audit.copies.alignment import correlations, picture
 from jaxattr.audit.findings.duplicate_image import duplicate_image, split_of
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger.hashing import hashes, packed_hash, perceptual_hash, unpacked
 from jaxattr.data.images import thumbnail
 from jaxattr.scenes import CLASSES, Duplicates, write_folder
@@ -43,7 +44,7 @@ def test_planted_copies_are_found_and_nothing_else(planted):
     place = {one.file: i for i, one in enumerate(truth)}
     copies = {frozenset((place[one.file], place[one.copy_of])) for one in truth if one.copy_of}
     assert len(copies) >= 12
-    found = duplicate_image(ledger)
+    found = duplicate_image(Analysis(ledger))
     seen = {frozenset(one.images) for one in found}
     assert len(seen & copies) >= len(copies) - 1
     assert seen <= copies
@@ -65,7 +66,9 @@ def test_without_the_copies_nothing_is_found(tmp_path, planted):
     left = [row for row, one in zip(rows, truth, strict=True) if not one.copy_of]
     left = [{**row, "index": i} for i, row in enumerate(left)]
     assert len(left) < len(rows)
-    assert duplicate_image(make_ledger(tmp_path, left, labels=ledger.receipt.labels)) == []
+    assert (
+        duplicate_image(Analysis(make_ledger(tmp_path, left, labels=ledger.receipt.labels))) == []
+    )
 
 
 def aligned(first: bytes, second: bytes) -> float:
@@ -108,14 +111,14 @@ def test_kept_hashes_and_old_ledgers_give_the_same(tmp_path, planted):
     ledger, _, rows = planted
     kept = [{**row, "hash": packed_hash(row["thumbnail"])} for row in rows]
     new = make_ledger(tmp_path / "new", kept, labels=ledger.receipt.labels)
-    assert duplicate_image(new) == duplicate_image(ledger)
+    assert duplicate_image(Analysis(new)) == duplicate_image(Analysis(ledger))
     before = make_ledger(tmp_path / "old", kept, labels=ledger.receipt.labels)
     for number in range(before.receipt.shards):  # as it was written before there were hashes
         table = pq.read_table(before.shard(number))
         pq.write_table(table.drop_columns("hash"), before.shard(number))
-    assert duplicate_image(before) == duplicate_image(ledger)
+    assert duplicate_image(Analysis(before)) == duplicate_image(Analysis(ledger))
     before.write(1, kept[7:14])  # begun before, finished since
-    assert duplicate_image(before) == duplicate_image(ledger)
+    assert duplicate_image(Analysis(before)) == duplicate_image(Analysis(ledger))
 
 
 def test_splits_and_groups(tmp_path):
@@ -123,7 +126,7 @@ def test_splits_and_groups(tmp_path):
     for i, name in enumerate(("train/a/0.png", "val/a/1.png", "b/2.png")):
         rows[i] |= {"file": name, "label": 0, "sha256": "same"}
     ledger = make_ledger(tmp_path, rows)
-    (one,) = duplicate_image(ledger)
+    (one,) = duplicate_image(Analysis(ledger))
     assert one.images == (0, 1, 2)
     assert one.severity == "high"
     assert one.extra["splits"] == ["", "train", "val"]
@@ -183,5 +186,5 @@ def test_a_group_is_tied_together_once(tmp_path):
     assert len(found) == 3
     assert found[0] == duplicates.Match(0, 1, True, 1.0)
     assert not any(one.exact for one in found[1:])
-    (one,) = duplicate_image(ledger)
+    (one,) = duplicate_image(Analysis(ledger))
     assert one.images == (0, 1, 2, 3)

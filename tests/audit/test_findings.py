@@ -13,9 +13,7 @@ import pytest
 
 from jaxattr.audit.findings import FINDERS, find
 from jaxattr.audit.findings.finding import SEVERITIES, Finding
-from jaxattr.audit.inference.pairs import pair_tests
-from jaxattr.audit.inference.posterior import posterior
-from jaxattr.audit.inference.sharpening import sharpened
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, open_ledger, read_ledger
 from jaxattr.audit.report.export import COLUMNS, findings_csv, findings_json
 from jaxattr.audit.report.limits import limits
@@ -115,7 +113,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, np.ndarra
 @pytest.mark.parametrize("kind", FINDERS)
 def test_every_finder_keeps_the_contract(kind: str, planted):
     ledger = planted[0]
-    found = FINDERS[kind](ledger)
+    found = FINDERS[kind](Analysis(ledger))
     readable = set(ledger.read("index")["index"].tolist())
     for one in found:
         assert isinstance(one, Finding)
@@ -143,7 +141,7 @@ def test_every_finder_keeps_the_contract(kind: str, planted):
 
 def test_the_planted_pair_and_its_images_are_found(planted):
     ledger, truth, label = planted
-    (pair,) = FINDERS["contaminated_pair"](ledger)
+    (pair,) = FINDERS["contaminated_pair"](Analysis(ledger))
     assert pair.classes == (2, 5)
     assert pair.severity == "high"
     assert pair.q_value is not None
@@ -154,25 +152,31 @@ def test_the_planted_pair_and_its_images_are_found(planted):
     flagged = set(pair.images)
     assert len(flagged & moved) >= 0.8 * len(moved)
     assert len(flagged - moved) <= 0.2 * len(flagged)
-    certified = [one for one in FINDERS["mislabelled_image"](ledger) if one.severity == "high"]
+    certified = [
+        one for one in FINDERS["mislabelled_image"](Analysis(ledger)) if one.severity == "high"
+    ]
     assert {one.images[0] for one in certified} == flagged
     assert all(one.q_value == pair.q_value for one in certified)
 
 
 def test_findings_are_sorted_and_the_same_again(planted):
     ledger = planted[0]
-    found = find(ledger)
+    found = find(Analysis(ledger))
     severities = [SEVERITIES.index(one.severity) for one in found]
     assert severities == sorted(severities, reverse=True)
     again = read_ledger(ledger.folder)
-    assert findings_json(found, ledger) == findings_json(find(again), again)
-    assert findings_csv(found, ledger) == findings_csv(find(again), again)
+    assert findings_json(found, Analysis(ledger)) == findings_json(
+        find(Analysis(again)), Analysis(again)
+    )
+    assert findings_csv(found, Analysis(ledger)) == findings_csv(
+        find(Analysis(again)), Analysis(again)
+    )
 
 
 def test_exports_name_classes_and_files_and_hold_no_nan(planted):
     ledger = planted[0]
-    found = find(ledger)
-    content = json.loads(findings_json(found, ledger))
+    found = find(Analysis(ledger))
+    content = json.loads(findings_json(found, Analysis(ledger)))
     assert content["schema"] == "jaxattr.findings"
     assert content["schema_version"] == 2
     assert len(content["findings"]) == len(found)
@@ -182,19 +186,19 @@ def test_exports_name_classes_and_files_and_hold_no_nan(planted):
     assert first["classes"][0] == {"index": 2, "label": "class 02, also 2"}
     assert first["images"][0]["file"] == f"{first['images'][0]['index']:05d}, ü.png"
     assert first["score"] == float(f"{found[0].score:.6g}")
-    rows = list(csv.reader(io.StringIO(findings_csv(found, ledger))))
+    rows = list(csv.reader(io.StringIO(findings_csv(found, Analysis(ledger)))))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == len(found) + 1
     assert rows[1][COLUMNS.index("labels")] == "class 02, also 2;class 05, also 5"
     # not even a finding of nothing but special values gets NaN into the file
     strange = found[0]._replace(score=float("nan"), effect=float("inf"), extra={"x": np.float32(1)})
-    entry = json.loads(findings_json([strange], ledger))["findings"][0]
+    entry = json.loads(findings_json([strange], Analysis(ledger)))["findings"][0]
     assert entry["score"] is None
     assert entry["extra"] == {"x": 1.0}
 
 
 def test_evidence_says_where_and_whether_it_is_localised(planted):
-    found = FINDERS["mislabelled_image"](planted[0])
+    found = FINDERS["mislabelled_image"](Analysis(planted[0]))
     assert {one.extra["localised"] for one in found} == {True, False}
     for one in found:
         top, left, bottom, right = one.extra["box"]
@@ -222,8 +226,8 @@ def test_clean_and_noisy_labels_raise_no_pair(tmp_path: Path):
         label = np.where(rng.random(len(truth)) < 0.15, rng.integers(0, 8, len(truth)), truth)
         for name, labels in (("clean", truth), ("noisy", label)):
             ledger = write(tmp_path / f"{name}{seed}", labels, logits, feature)
-            alarms += len(pair_tests(ledger).accepted)
-            noise = posterior(ledger).final.estimated_noise
+            alarms += len(Analysis(ledger).pairs.accepted)
+            noise = Analysis(ledger).posterior.final.estimated_noise
             assert noise == pytest.approx(0.15 if name == "noisy" else 0.0, abs=0.06)
     assert alarms == 0
 
@@ -234,7 +238,7 @@ def test_planted_pairs_are_found_with_the_rate_in_the_interval(tmp_path: Path):
         truth, logits, feature = gaussians(8, 60, seed=10 + seed)
         label = move(truth, 1, 4, 0.15, seed)
         ledger = write(tmp_path / str(seed), label, logits, feature)
-        for pair in pair_tests(ledger).accepted:
+        for pair in Analysis(ledger).pairs.accepted:
             hit = (pair.label, pair.source) == (4, 1)
             found, false = found + hit, false + (not hit)
             covered += hit and pair.interval[0] <= 0.15 <= pair.interval[1]
@@ -251,7 +255,7 @@ def test_a_model_that_knows_nothing_is_refused(kind: str, tmp_path: Path):
         truth = rng.permutation(truth)
     else:
         logits = (feature @ rng.normal(size=(16, 8)) * 0.05).astype(np.float32)
-    (only,) = find(write(tmp_path, truth, logits, feature))
+    (only,) = find(Analysis(write(tmp_path, truth, logits, feature)))
     assert only.kind == "unknown_class"
     assert only.severity == "low"
     assert "guessing" in only.detail
@@ -262,10 +266,10 @@ def test_a_few_images_do_not_show_that_a_model_knows_nothing(tmp_path: Path):
     logits = np.array([[2, 0], [0, 2], [0, 2], [2, 0]], np.float32)
     feature = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
     ledger = write(tmp_path, np.array([0, 0, 1, 1]), logits, feature)
-    (only,) = find(ledger)
+    (only,) = find(Analysis(ledger))
     assert only.title.startswith("4 images are too few to tell whether the model knows")
     assert "guessing:" not in only.title
-    said = sentences(limits(ledger), ledger)
+    said = sentences(limits(Analysis(ledger)), Analysis(ledger))
     assert any(
         "4 images are too few to tell whether the model knows the classes" in s for s in said
     )
@@ -275,7 +279,7 @@ def test_a_few_images_do_not_show_that_a_model_knows_nothing(tmp_path: Path):
 def test_one_class_that_the_model_does_not_know_is_left_out(tmp_path: Path):
     truth, logits, feature = gaussians(8, 40, seed=0)
     logits[:, 3] -= 20  # never predicted
-    found = find(write(tmp_path, truth, logits, feature))
+    found = find(Analysis(write(tmp_path, truth, logits, feature)))
     (unknown,) = [one for one in found if one.kind == "unknown_class"]
     assert unknown.classes == (3,)
     assert unknown.effect == 0
@@ -287,20 +291,20 @@ def test_small_and_odd_folders(tmp_path: Path):
     """One image a class, one class only, outputs that no image carries, nothing readable."""
     truth, logits, feature = gaussians(8, 1, seed=0)
     ledger = write(tmp_path / "one", truth, logits, feature)
-    assert not posterior(ledger).discriminant
-    assert all(one.kind == "mislabelled_image" for one in find(ledger))
+    assert not Analysis(ledger).posterior.discriminant
+    assert all(one.kind == "mislabelled_image" for one in find(Analysis(ledger)))
     truth, logits, feature = gaussians(8, 30, seed=0)
     single = write(tmp_path / "single", np.full(60, 2), logits[:60], feature[:60])
-    assert pair_tests(single).tests == 0
-    json.loads(findings_json(find(single), single))
+    assert Analysis(single).pairs.tests == 0
+    json.loads(findings_json(find(Analysis(single)), Analysis(single)))
     some = truth < 3
     part = write(tmp_path / "part", truth[some], logits[some], feature[some])
-    assert posterior(part).classes.tolist() == [0, 1, 2]
-    assert pair_tests(part).tests == 6
-    outside = [one.extra["rival_in_folder"] for one in FINDERS["mislabelled_image"](part)]
+    assert Analysis(part).posterior.classes.tolist() == [0, 1, 2]
+    assert Analysis(part).pairs.tests == 6
+    outside = [one.extra["rival_in_folder"] for one in FINDERS["mislabelled_image"](Analysis(part))]
     assert not all(outside)
     nothing = write(tmp_path / "nothing", truth[:2], logits[:2], feature[:2], bad=(0, 1))
-    assert find(nothing) == []
+    assert find(Analysis(nothing)) == []
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -314,7 +318,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
         folder = tmp_path / f"{len(peaks)}"
         ledger = write(folder, truth, logits, feature, shard=50)
         tracemalloc.start()
-        assert sharpened(ledger).discriminant
+        assert Analysis(ledger).sharpened.discriminant
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] - peaks[1] < 3000 * 450  # logits alone would be 3000 * 600

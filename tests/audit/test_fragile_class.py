@@ -11,6 +11,7 @@ from ledgers import make_ledger, make_rows
 from scipy import stats
 
 from jaxattr.audit.findings.fragile_class import fragile_class
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import pictures, rewriting
 from jaxattr.audit.probes.lots import IMAGES, lots
 from jaxattr.audit.probes.store import Answered, save
@@ -75,16 +76,19 @@ def learned(rows):
 def test_questions_are_right_images_and_bounded(tmp_path) -> None:
     rows = learned(make_rows(400, classes=6))
     ledger = make_ledger(tmp_path, rows)
-    asked = rewriting.questions(ledger)
+    asked = rewriting.questions(Analysis(ledger))
     assert len(asked) == 6 * 10
     for one in asked:
         row = rows[one["image"]]
         assert row["label"] == row["prediction"] == one["label"]
-    assert asked == rewriting.questions(ledger)
+    assert asked == rewriting.questions(Analysis(ledger))
 
 
 def test_two_classes_are_not_compared(tmp_path) -> None:
-    assert rewriting.questions(make_ledger(tmp_path, learned(make_rows(100, classes=2)))) == []
+    assert (
+        rewriting.questions(Analysis(make_ledger(tmp_path, learned(make_rows(100, classes=2)))))
+        == []
+    )
 
 
 @pytest.mark.parametrize(("classes", "each"), [(1, 3), (3, 50), (40, 5), (500, 4), (1000, 1)])
@@ -140,7 +144,7 @@ def test_equal_classes_are_seldom_reported() -> None:
 
 def test_the_finding(tmp_path) -> None:
     ledger = make_ledger(tmp_path, make_rows(40))
-    assert fragile_class(ledger) == []
+    assert fragile_class(Analysis(ledger)) == []
     rng = np.random.default_rng(0)
     answered = [
         Answered(
@@ -151,9 +155,9 @@ def test_the_finding(tmp_path) -> None:
         for number in range(8)
     ]
     save(ledger, "rewriting", 1, answered, complete=False)
-    assert fragile_class(ledger) == []
+    assert fragile_class(Analysis(ledger)) == []
     save(ledger, "rewriting", 1, answered, complete=True)
-    (found,) = fragile_class(ledger)
+    (found,) = fragile_class(Analysis(ledger))
     assert found.classes == (1, 3)
     assert "bee" in found.title
     assert "8 of 8 become dog" in found.detail
@@ -171,7 +175,7 @@ def test_the_finding(tmp_path) -> None:
 
 def test_pictures_confirm_or_deny(tmp_path) -> None:
     ledger = make_ledger(tmp_path, make_rows(40))
-    assert pictures.questions(ledger) == []
+    assert pictures.questions(Analysis(ledger)) == []
     rng = np.random.default_rng(0)
     answered = [
         Answered(
@@ -182,7 +186,7 @@ def test_pictures_confirm_or_deny(tmp_path) -> None:
         for number in range(8)
     ]
     save(ledger, "rewriting", 1, answered, complete=True)
-    asked = pictures.questions(ledger)
+    asked = pictures.questions(Analysis(ledger))
     assert [one["label"] == 1 for one in asked] == [True] * 3 + [False] * 3
     assert {one["for"] for one in asked} == {1}
     for levels, severity in ((1, "medium"), (5, "low")):
@@ -191,6 +195,6 @@ def test_pictures_confirm_or_deny(tmp_path) -> None:
             for one in asked
         ]
         save(ledger, "pictures", 1, told, complete=True)
-        (found,) = fragile_class(ledger)
+        (found,) = fragile_class(Analysis(ledger))
         assert found.severity == severity
         assert f"largest change was {levels} (median of 3), of other classes 3 (3)" in found.detail

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from jaxattr.audit.findings.learned_contamination import LISTED, learned_contamination
-from jaxattr.audit.inference.excess import excess
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import FORMAT, Receipt
 from jaxattr.bench.audit.labelled import Labelled
 
@@ -48,7 +48,7 @@ def make(seed: int, mixed: float = 0.0, moved: int = 0, each: int = EACH) -> Lab
 
 def test_the_excess_is_its_formula():
     given = make(0, mixed=0.1)
-    found = excess(given)
+    found = Analysis(given).excess
     p = special.softmax(given.columns["logits"].astype(np.float64), axis=1)
     own = np.eye(CLASSES)[given.label]
     for a, b in [(2, 5), (5, 2), (0, 7)]:
@@ -60,7 +60,7 @@ def test_the_excess_is_its_formula():
 
 
 def test_a_model_that_mixes_two_classes_is_told_with_the_images():
-    (one, *rest) = learned_contamination(make(1, mixed=0.25))
+    (one, *rest) = learned_contamination(Analysis(make(1, mixed=0.25)))
     assert one.classes == (2, 5)
     assert one.effect is not None
     assert 0.1 < one.effect < 0.25  # a quarter of what it gives class 5, weighted by the rest
@@ -73,25 +73,25 @@ def test_a_model_that_mixes_two_classes_is_told_with_the_images():
 
 
 def test_calibrated_models_and_wrong_labels_are_no_learned_contamination():
-    found = [learned_contamination(make(seed)) for seed in range(4)]
-    found += [learned_contamination(make(seed, moved=15)) for seed in range(2)]
+    found = [learned_contamination(Analysis(make(seed))) for seed in range(4)]
+    found += [learned_contamination(Analysis(make(seed, moved=15))) for seed in range(2)]
     assert sum(map(len, found)) == 0
 
 
 @pytest.mark.parametrize(("mixed", "told"), [(0.015, []), (0.06, [(2, 5)])])
 def test_an_excess_below_two_percent_is_not_listed_however_sure(mixed, told):
     given = make(3, mixed=mixed, each=3000)
-    found = excess(given)
+    found = Analysis(given).excess
     assert found.z[2, 5] > 4  # a sure one, of 1.2 % and of 4.6 %
     assert found.rate[2, 5] > 0.005
-    assert [one.classes for one in learned_contamination(given)] == told
+    assert [one.classes for one in learned_contamination(Analysis(given))] == told
 
 
 def test_at_most_a_handful_is_listed(monkeypatch):
     module = sys.modules[learned_contamination.__module__]  # the package's name is the function
     monkeypatch.setattr(module, "Z_FLOOR", -1e9)
     monkeypatch.setattr(module, "EXCESS_FLOOR", -1e9)
-    found = learned_contamination(make(1, mixed=0.25))
+    found = learned_contamination(Analysis(make(1, mixed=0.25)))
     assert len(found) == LISTED
     assert found[0].classes == (2, 5)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)

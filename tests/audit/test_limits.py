@@ -11,7 +11,7 @@ from ledgers import make_ledger, make_rows
 from test_findings import gaussians, write
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report.export import findings_csv, findings_json
 from jaxattr.audit.report.limits import least_images, limits
 from jaxattr.audit.report.limits_text import sentences
@@ -42,7 +42,7 @@ def test_the_fewest_images_that_can_be_certified():
 
 def test_the_stated_rate_is_found_about_four_times_in_five(clean, tmp_path):
     """Move that share of a class to the folder it is taken for most, many times."""
-    of = limits(clean)
+    of = limits(Analysis(clean))
     (size,) = of.sizes
     assert (size.smallest, size.largest, size.classes) == (EACH, EACH, CLASSES)
     assert size.alike is not None
@@ -59,13 +59,13 @@ def test_the_stated_rate_is_found_about_four_times_in_five(clean, tmp_path):
             count = rng.binomial(EACH, (size.unlike + size.alike) / 2)
             label[rng.choice(members, count, replace=False)] = a
         ledger = write(tmp_path / str(trial), label, columns["logits"], columns["feature"])
-        accepted = {(one.label, one.source) for one in pair_tests(ledger).accepted}
+        accepted = {(one.label, one.source) for one in Analysis(ledger).pairs.accepted}
         found += [pair in accepted for pair in pairs]
     assert 0.6 <= np.mean(found) <= 1.0
 
 
 def test_needed_images_are_those_of_the_power_formula(clean):
-    (size,) = limits(clean).sizes
+    (size,) = limits(Analysis(clean)).sizes
     few, some, many = (unlike for unlike, _ in size.needed)  # at 2, 5 and 10 %
     assert few > EACH > many
     assert few > some > many
@@ -73,12 +73,12 @@ def test_needed_images_are_those_of_the_power_formula(clean):
 
 
 def test_what_is_said(clean):
-    said = " ".join(sentences(limits(clean), clean))
+    said = " ".join(sentences(limits(Analysis(clean)), Analysis(clean)))
     assert "In classes of 60 images wrong labels in one direction are found with 80 % power" in said
     assert "no test can certify that" in said
     assert "Not looked for: copies across splits" in said
-    content = json.loads(findings_json([], clean))
-    assert content["limits"]["sentences"] == sentences(limits(clean), clean)
+    content = json.loads(findings_json([], Analysis(clean)))
+    assert content["limits"]["sentences"] == sentences(limits(Analysis(clean)), Analysis(clean))
     assert content["limits"]["tests"] == CLASSES * (CLASSES - 1)
     assert content["partial"] is False
 
@@ -91,14 +91,14 @@ def test_what_is_left_out_is_named(tmp_path):
             row["logits"] = np.array([0, 0, -9, 5, 0, 0], np.float32)
     rows[40] |= {"label": 5}
     ledger = make_ledger(tmp_path, rows, total=100)
-    of = limits(ledger)
+    of = limits(Analysis(ledger))
     assert of.refused == (2,)
     assert of.single == (5,)
-    said = sentences(of, ledger)
+    said = sentences(of, Analysis(ledger))
     assert said[0].startswith("PARTIAL: 41 of the folder's 100 images")
     assert any("Not tested, for the model does not know them: cat." in one for one in said)
     assert any("1 image could not be read" in one for one in said)
     finding = Finding("duplicate_image", "low", "Copies", "Equal.", (0,), (0,), 1.0)
-    assert json.loads(findings_json([finding], ledger))["partial"] is True
-    (row,) = csv.DictReader(findings_csv([finding], ledger).splitlines())
+    assert json.loads(findings_json([finding], Analysis(ledger)))["partial"] is True
+    (row,) = csv.DictReader(findings_csv([finding], Analysis(ledger)).splitlines())
     assert row["partial"] == "partial"

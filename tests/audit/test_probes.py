@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from ledgers import make_ledger, make_rows
 
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import Probe, Subject, ask, open_questions
 from jaxattr.audit.probes.store import answers, load
 from jaxattr.errors import LedgerError
@@ -17,7 +18,9 @@ from jaxattr.vit import Model
 @pytest.fixture
 def subject(tmp_path) -> Subject:
     ledger = make_ledger(tmp_path / "ledger", make_rows(8))
-    return Subject(cast(Model, None), ledger, Path("nowhere"))  # no probe here asks the model
+    return Subject(
+        cast(Model, None), Analysis(ledger), Path("nowhere")
+    )  # no probe here asks the model
 
 
 def counting(count: int, log: list[int], *, version: int = 1) -> Probe:
@@ -36,12 +39,16 @@ def test_every_question_is_asked_once_and_answers_stay(subject) -> None:
     log: list[int] = []
     done: list[int] = []
     probes = {"squares": counting(3, log)}
-    assert [one.question["number"] for one in open_questions(subject.ledger, probes)] == [0, 1, 2]
+    assert [one.question["number"] for one in open_questions(Analysis(subject.ledger), probes)] == [
+        0,
+        1,
+        2,
+    ]
     ask(subject, probes, progress=done.append)
     ask(subject, probes, progress=done.append)
     assert log == [0, 1, 2]
     assert done == [1, 1, 1]
-    assert open_questions(subject.ledger, probes) == []
+    assert open_questions(Analysis(subject.ledger), probes) == []
     kept = answers(subject.ledger, "squares")
     assert [(one.question["at"], one.answer["square"]) for one in kept] == [
         ([0, 0], 0),
@@ -56,7 +63,7 @@ def test_a_stopped_run_keeps_its_answers_and_shows_none(subject) -> None:
     with pytest.raises(KeyboardInterrupt):
         ask(subject, probes)
     assert answers(subject.ledger, "squares") == []
-    assert len(open_questions(subject.ledger, probes)) == 3
+    assert len(open_questions(Analysis(subject.ledger), probes)) == 3
     ask(subject, probes)
     assert log == [0, 1, 2, 3, 3, 4, 5]
     assert len(answers(subject.ledger, "squares")) == 6

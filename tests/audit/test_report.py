@@ -14,6 +14,7 @@ from ledgers import GRID, LABELS, make_ledger, make_rows
 from PIL import Image
 
 from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import MAPS
 from jaxattr.audit.report import BUDGET, render, selection
 from jaxattr.audit.report.summary import summarize
@@ -41,7 +42,7 @@ def make_finding(images, classes=(0, 1), **changes) -> Finding:
 
 
 def page(ledger, findings=(), **options) -> str:
-    return render(ledger, summarize(ledger), list(findings), **options)
+    return render(Analysis(ledger), summarize(ledger), list(findings), **options)
 
 
 def data_of(html: str) -> dict:
@@ -123,7 +124,7 @@ def test_every_finding_is_there_in_the_given_order(ledger):
 def test_evidence_images_have_a_page_and_pairs_of_findings_too(ledger):
     findings = [make_finding([7, 11, 59], (0, 5)), make_finding([2], (2, 3))]
     summary = summarize(ledger)
-    data = data_of(render(ledger, summary, findings))
+    data = data_of(render(Analysis(ledger), summary, findings))
     assert {"7", "11", "59", "2"} <= set(data["images"])
     # (0, 5) may not be among the strongest rivals of 0, but has a page where it has images.
     rows = ledger.read("label", "rival")

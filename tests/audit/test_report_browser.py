@@ -7,6 +7,7 @@ import pytest
 from ledgers import make_ledger, make_rows
 from test_report import HOSTILE, make_finding, photo
 
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report import render
 from jaxattr.audit.report.summary import summarize
 from jaxattr.plot.heatmap import palette_table
@@ -51,7 +52,7 @@ def report(tmp_path_factory):
     ]
     findings = [one for one in findings if 5 not in one.images]
     path = folder / "report.html"
-    path.write_text(render(ledger, summary, findings), encoding="utf-8")
+    path.write_text(render(Analysis(ledger), summary, findings), encoding="utf-8")
     return path, pair, ledger
 
 
@@ -100,7 +101,7 @@ def hostile(tmp_path_factory):
         make_finding([3, 9, 15], (3,), title=title, kind="shortcut_place"),
     ]
     path = folder / "report.html"
-    path.write_text(render(ledger, summary, findings), encoding="utf-8")
+    path.write_text(render(Analysis(ledger), summary, findings), encoding="utf-8")
     return path, pair
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_findings import gaussians, write
 
-from jaxattr.audit.inference.posterior import posterior
-from jaxattr.audit.inference.sharpening import folder_rates, sharpen, sharpened
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.sharpening import folder_rates, sharpen
 from jaxattr.bench.audit.labelled import hold
 from jaxattr.bench.audit.moving import Condition, confusion, plant
 from jaxattr.bench.audit.scores import average_precision
@@ -27,7 +27,7 @@ def moved(held):
 
 
 def test_the_exponent_is_the_optimum_of_the_likelihood_written_out(moved):
-    of = posterior(moved.given)
+    of = Analysis(moved.given).posterior
     found = sharpen(of)
     assert found.sharpness > 1.05
     rates, kept = folder_rates(found)  # those of the last round differ by little
@@ -49,7 +49,7 @@ def test_the_exponent_is_the_optimum_of_the_likelihood_written_out(moved):
 
 
 def test_what_is_not_kept_makes_probabilities_smaller_never_larger(moved):
-    of = posterior(moved.given)
+    of = Analysis(moved.given).posterior
     few = of._replace(rival=of.rival[:, :3], rival_probability=of.rival_probability[:, :3])
     cut = sharpen(few)
     p = np.concatenate([of.label_probability[:, None], of.rival_probability], axis=1)
@@ -63,8 +63,8 @@ def test_what_is_not_kept_makes_probabilities_smaller_never_larger(moved):
 def test_drawn_labels_leave_it_nearly_as_it_is(held):
     for kind in ("twin", "as given"):
         given = plant(held, Condition(kind, 0), 1, pairs=1, similarity=confusion(held)).given
-        assert posterior(given).sharpness == 1
-        assert 1 <= sharpened(given).sharpness < 1.08
+        assert Analysis(given).posterior.sharpness == 1
+        assert 1 <= Analysis(given).sharpened.sharpness < 1.08
 
 
 def test_it_ranks_moved_images_better(moved):
@@ -74,11 +74,14 @@ def test_it_ranks_moved_images_better(moved):
         moving = (folder_rates(of)[0] * of.rival_probability).sum(axis=1)
         return average_precision(moving / of.label_probability, wrong)
 
-    assert precision(sharpened(moved.given)) > precision(posterior(moved.given)) + 0.003
+    assert (
+        precision(Analysis(moved.given).sharpened)
+        > precision(Analysis(moved.given).posterior) + 0.003
+    )
 
 
 def test_expected_rates_reach_every_image_of_a_folder(moved):
-    of = sharpened(moved.given)
+    of = Analysis(moved.given).sharpened
     rates, kept = folder_rates(of)
     assert rates.shape == of.rival.shape
     one = np.flatnonzero(of.label == 3)
@@ -93,4 +96,4 @@ def test_expected_rates_reach_every_image_of_a_folder(moved):
 
 def test_one_class_has_nothing_to_sharpen(held):
     alone = held.pick(np.flatnonzero(held.label == 0))
-    assert sharpened(alone).sharpness == 1
+    assert Analysis(alone).sharpened.sharpness == 1

@@ -17,6 +17,7 @@ from jaxattr.audit.findings._shortcuts import verdicts
 from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import NULL, shortcut_place, whereabouts
 from jaxattr.audit.inference import places
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import pack
 from jaxattr.audit.ledger.columns import unit_maps
 from jaxattr.audit.probes import Probe, Subject, ask, background, objects, pasting
@@ -126,7 +127,7 @@ def adding(monkeypatch) -> None:
 
 def test_the_scan_is_its_formula_and_boxes_the_mark(tmp_path) -> None:
     world = World(tmp_path, "mark")
-    of = places.scan(world.ledger)
+    of = Analysis(world.ledger).places
     label = np.arange(len(world.images)) % CLASSES
     packed = np.stack([pack(one.ravel())[0] for one in cells(world.images)])
     unit = unit_maps(packed) * GRID[0] * GRID[1]
@@ -175,12 +176,12 @@ def test_the_sign_flip_test_is_scipys() -> None:
 
 def test_a_mark_is_found_and_an_object_at_home_is_not(tmp_path, adding) -> None:
     world = World(tmp_path, "mark")
-    assert shortcut_place(world.ledger) == []  # nothing was asked
+    assert shortcut_place(Analysis(world.ledger)) == []  # nothing was asked
     ask(world.subject, PROBES)
     asked = answers(world.ledger, "pasting")
     (home,) = (one.answer for one in asked if one.question["class"] == HOME)
     assert np.mean(home["after"]) > np.mean(home["before"]) + 2
-    (one,) = shortcut_place(world.ledger)
+    (one,) = shortcut_place(Analysis(world.ledger))
     assert (one.kind, one.classes, one.severity) == ("shortcut_place", (MARKED,), "high")
     assert one.title == "Pixels at the bottom right of cat images make the model say cat"
     assert "turned 100% of them to cat" in one.detail
@@ -192,16 +193,18 @@ def test_a_mark_is_found_and_an_object_at_home_is_not(tmp_path, adding) -> None:
     assert all((one.power, one.action, one.caveat, one.null))
     marked = world.images[list(one.images[:12]), -1, -1, MARKED]
     assert (marked == 6).all()
-    assert json.loads(findings_json([one], world.ledger))["findings"][0]["kind"] == one.kind
+    assert (
+        json.loads(findings_json([one], Analysis(world.ledger)))["findings"][0]["kind"] == one.kind
+    )
 
 
 def test_a_faint_mark_is_found_by_the_pixels_that_images_share(tmp_path, adding) -> None:
     world = World(tmp_path, "faint")
     ask(world.subject, PROBES)
-    found = verdicts(world.ledger, "pasting", ("elsewhere", "third"))
+    found = verdicts(Analysis(world.ledger), "pasting", ("elsewhere", "third"))
     of_mark = [one for one in found if one.label == MARKED]
     assert [(one.shared > 0, one.accepted) for one in of_mark] == [(False, False), (True, True)]
-    (one,) = shortcut_place(world.ledger)
+    (one,) = shortcut_place(Analysis(world.ledger))
     assert (one.classes, one.p_value, one.extra["donors"]) == ((MARKED,), 1e-4, 10)
     assert one.extra["shared"] == pytest.approx(16 / 36, abs=1e-4)
     assert "10 images share 44% of the pixels there" in one.detail
@@ -233,7 +236,7 @@ def test_shared_pixels_are_those_that_differ_least() -> None:
 
 def test_recipients_are_of_other_classes_in_turn(tmp_path, adding) -> None:
     world = World(tmp_path, "mark")
-    question = pasting.questions(world.ledger)[0]
+    question = pasting.questions(Analysis(world.ledger))[0]
     assert json.loads(json.dumps(question)) == question
     recipients = [trial["recipient"] for trial in question["trials"]]
     assert len(set(recipients)) == pasting.RECIPIENTS
@@ -268,31 +271,31 @@ def test_a_background_is_found_with_boxes_and_not_without(tmp_path, adding) -> N
     world = World(tmp_path, "wall")
     ask(world.subject, PROBES)
     assert [one.question["class"] for one in answers(world.ledger, "background")] == [MARKED]
-    (untested,) = shortcut_background(world.ledger)
+    (untested,) = shortcut_background(Analysis(world.ledger))
     assert (untested.severity, untested.classes) == ("low", (MARKED,))
     assert "no boxes or masks (cat)" in untested.title
     (world.ledger.folder / "probes" / "background.json").unlink()
     world.mark_boxes()
     ask(world.subject, PROBES)
-    (one,) = shortcut_background(world.ledger)
+    (one,) = shortcut_background(Analysis(world.ledger))
     assert (one.kind, one.classes, one.severity) == ("shortcut_background", (MARKED,), "high")
     assert one.q_value is not None
     assert one.q_value <= 0.001
     assert one.effect == 1
     assert set(one.images) <= set(range(MARKED, len(world.images), CLASSES))
-    assert shortcut_place(world.ledger) == []
+    assert shortcut_place(Analysis(world.ledger)) == []
 
 
 def test_too_few_images_are_said_to_be_too_few(tmp_path) -> None:
     rows = make_rows(30, classes=6)
     ledger = make_ledger(tmp_path / "few", rows)
-    subject = Subject(cast(Model, None), ledger, tmp_path)
-    assert places.candidates(places.scan(ledger)) == []
+    subject = Subject(cast(Model, None), Analysis(ledger), tmp_path)
+    assert places.candidates(Analysis(ledger).places) == []
     ask(subject, PROBES)
-    (one,) = shortcut_place(ledger)
+    (one,) = shortcut_place(Analysis(ledger))
     assert (one.severity, one.classes, one.p_value) == ("low", tuple(range(6)), None)
     assert "not tested" in one.title
-    assert shortcut_background(ledger) == []
+    assert shortcut_background(Analysis(ledger)) == []
 
 
 def test_places_in_words() -> None:

@@ -15,8 +15,8 @@ from test_learned_contamination import CLASSES, EACH, make
 
 from jaxattr.audit.findings.duplicate_image import duplicate_image
 from jaxattr.audit.findings.learned_contamination import learned_contamination
-from jaxattr.audit.inference.learned import adaptive, learned
-from jaxattr.audit.inference.pairs import pair_tests
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.learned import adaptive
 from jaxattr.audit.ledger.training import check_training, joined, read_training
 from jaxattr.audit.report import render
 from jaxattr.audit.report.export import findings_json
@@ -86,8 +86,8 @@ def test_two_ledgers_are_read_as_one(both) -> None:
 
 
 def test_copies_in_training_are_found_and_named(both) -> None:
-    found = {one.images: one for one in duplicate_image(both)}
-    (alone,) = duplicate_image(replace(both, training=None))
+    found = {one.images: one for one in duplicate_image(Analysis(both))}
+    (alone,) = duplicate_image(Analysis(replace(both, training=None)))
     assert set(found) == {(0, 7), (2,), (3,), (6,)}  # 10 and 12 of training: its own audit's
     assert found[0, 7].title == alone.title
     assert "training" not in found[0, 7].extra
@@ -108,8 +108,8 @@ def test_copies_in_training_are_found_and_named(both) -> None:
 
 
 def test_it_is_noted_and_shown(both) -> None:
-    found = duplicate_image(both)
-    content = json.loads(findings_json(found, both))
+    found = duplicate_image(Analysis(both))
+    content = json.loads(findings_json(found, Analysis(both)))
     assert content["training"] == {
         "model": both.training.receipt.model,
         "images": "photos",
@@ -117,28 +117,32 @@ def test_it_is_noted_and_shown(both) -> None:
         "count": 14,
         "total": 14,
     }
-    assert json.loads(findings_json([], replace(both, training=None)))["training"] is None
-    html = render(both, summarize(both), found)
+    assert json.loads(findings_json([], Analysis(replace(both, training=None))))["training"] is None
+    html = render(Analysis(both), summarize(both), found)
     assert "Training folder" in html
     data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.DOTALL)[0])
     (leak,) = (one for one in data["findings"].values() if one["images"] == [6])
     ((file, label, photo),) = leak["training"]
     assert (file, label, leak["trainingCount"]) == ("1/train-1.png", 1, 1)
     assert len(photo) > 100
-    assert "Training folder" not in render(replace(both, training=None), summarize(both), [])
+    assert "Training folder" not in render(
+        Analysis(replace(both, training=None)), summarize(both), []
+    )
 
 
 def test_limits_say_that_none_was_given(both) -> None:
     alone = replace(both, training=None)
-    said = " ".join(sentences(limits(alone), alone))
+    said = " ".join(sentences(limits(Analysis(alone)), Analysis(alone)))
     assert "Not looked for: copies of training images" in said
     assert "--training" in said
-    said = " ".join(sentences(limits(both), both))
+    said = " ".join(sentences(limits(Analysis(both)), Analysis(both)))
     assert "--training" not in said
     assert "copies across splits" not in said
     receipt = replace(both.training.receipt, total=99)
     part = replace(both, training=replace(both.training, receipt=receipt))
-    assert "limited to 14 of 99 images" in " ".join(sentences(limits(part), part))
+    assert "limited to 14 of 99 images" in " ".join(
+        sentences(limits(Analysis(part)), Analysis(part))
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,8 +177,10 @@ def held(seed: int, mixed: float = 0.0, moved: int = 0) -> Filed:
 
 def test_what_both_folders_bear_out_is_certified() -> None:
     audited, training = make(1, mixed=0.08), held(2, mixed=0.08, moved=12)
-    assert learned_contamination(audited) == []  # too little for a ranking among all pairs
-    (one,) = learned_contamination(replace(audited, training=training))
+    assert (
+        learned_contamination(Analysis(audited)) == []
+    )  # too little for a ranking among all pairs
+    (one,) = learned_contamination(Analysis(replace(audited, training=training)))
     assert one.classes == (2, 5)
     assert one.severity == "high"
     assert one.q_value is not None
@@ -182,7 +188,7 @@ def test_what_both_folders_bear_out_is_certified() -> None:
     assert one.interval is not None
     assert one.interval[0] < one.score < one.interval[1]
     assert one.effect == one.score
-    ((pair),) = pair_tests(training).accepted
+    ((pair),) = Analysis(training).pairs.accepted
     assert f"holds {pair.rate:.1%} of the images of class 5 under class 2" in one.detail
     assert one.extra["training_q"] == pair.q_value
     moved = {image["index"] for image in one.extra["training"]}
@@ -192,31 +198,31 @@ def test_what_both_folders_bear_out_is_certified() -> None:
 
 def test_one_folder_is_not_enough() -> None:
     dirty, clean = held(2, moved=12), held(2)
-    assert pair_tests(dirty).accepted
+    assert Analysis(dirty).pairs.accepted
     given = replace(make(0), training=dirty)  # wrong labels there, and the model did not learn them
-    assert learned_contamination(given) == []
-    assert len(learned(given)) == 1
-    (one,) = learned_contamination(replace(make(1, mixed=0.25), training=clean))
+    assert learned_contamination(Analysis(given)) == []
+    assert len(Analysis(given).learned) == 1
+    (one,) = learned_contamination(Analysis(replace(make(1, mixed=0.25), training=clean)))
     assert one.severity == "medium"
     assert one.q_value is None
     assert "training folder does not bear it out at this sample size" in one.detail
     assert "--training" not in one.action
     few = replace(make(1, mixed=0.25), training=held(2).pick(np.arange(5 * EACH)))
-    (one,) = learned_contamination(few)
+    (one,) = learned_contamination(Analysis(few))
     assert "the audit of the training folder left out one of them" in one.detail
     assert CLASSES > 5
 
 
 def test_another_model_may_see_the_wrong_labels() -> None:
     audited = make(1, mixed=0.25)
-    (one,) = learned_contamination(replace(audited, training=held(2)))
+    (one,) = learned_contamination(Analysis(replace(audited, training=held(2))))
     assert (one.severity, one.q_value) == ("medium", None)
     assert "an audit of that folder by another model" in one.detail
     other = held(2, moved=25)
     receipt = replace(other.receipt, parameters="another", model="models/clean-vit", grid=(7, 7))
     other = replace(other, receipt=receipt)
     check_training(other, replace(audited.receipt, index="of other images"))
-    (one,) = learned_contamination(replace(audited, training=other))
+    (one,) = learned_contamination(Analysis(replace(audited, training=other)))
     assert one.severity == "high"
     assert one.detail.startswith("The training folder, as clean-vit sees it, holds")
     assert "an audit of that folder by another model" not in one.detail
@@ -233,19 +239,21 @@ def test_copies_are_not_looked_for_by_the_features_of_another_model(both, name) 
     receipt = replace(training.receipt, **{name: CHANGED[name]})
     check_training(replace(training, receipt=replace(receipt, index="other")), both.receipt)
     given = replace(both, training=replace(training, receipt=receipt))
-    assert duplicate_image(given) == duplicate_image(replace(both, training=None))
-    assert duplicate_image(given) != duplicate_image(both)
+    assert duplicate_image(Analysis(given)) == duplicate_image(
+        Analysis(replace(both, training=None))
+    )
+    assert duplicate_image(Analysis(given)) != duplicate_image(Analysis(both))
     if name != "feature_size":  # its shards hold features of the size that they were written with
         assert "another model, or another image size, made its audit" in " ".join(
-            sentences(limits(given), given)
+            sentences(limits(Analysis(given)), Analysis(given))
         )
 
 
 def test_the_page_names_the_other_model(both) -> None:
     receipt = replace(both.training.receipt, parameters="q", model="clean-vit")
     given = replace(both, training=replace(both.training, receipt=receipt))
-    assert "audited before with clean-vit" in render(given, summarize(given), [])
-    assert "audited before with the same model" in render(both, summarize(both), [])
+    assert "audited before with clean-vit" in render(Analysis(given), summarize(given), [])
+    assert "audited before with the same model" in render(Analysis(both), summarize(both), [])
 
 
 def test_q_values_know_the_share_of_true_nulls() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ledgers import make_ledger, make_rows
 
 from jaxattr.audit.findings.two_objects import two_objects
-from jaxattr.audit.inference.posterior import posterior
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import Subject, crops
 from jaxattr.audit.probes.store import Answered, save
 from jaxattr.vit import predict
@@ -72,7 +72,7 @@ def rows():
 
 def test_candidates_and_their_controls(tmp_path, rows) -> None:
     ledger = make_ledger(tmp_path, rows)
-    asked = crops.questions(ledger)
+    asked = crops.questions(Analysis(ledger))
     candidates = [one["image"] for one in asked if one["role"] == "candidate"]
     assert candidates == [6, 5, 4, 9, 8]
     controls = [one for one in asked if one["role"] == "control"]
@@ -94,7 +94,7 @@ def test_the_number_of_questions_is_bounded(tmp_path, rows, monkeypatch) -> None
         ("CONTROLS_IN_ALL", 5),
     ):
         monkeypatch.setattr(crops, name, most)
-    asked = crops.questions(make_ledger(tmp_path, rows))
+    asked = crops.questions(Analysis(make_ledger(tmp_path, rows)))
     assert [one["image"] for one in asked[:3]] == [6, 5, 9]
     assert [one["role"] for one in asked] == ["candidate"] * 3 + ["control"] * 5
 
@@ -105,7 +105,7 @@ def test_a_model_that_knows_nothing_is_not_asked(tmp_path, rows) -> None:
         logits = rng.normal(size=6).astype(np.float32)
         row |= {"logits": logits, "prediction": int(logits.argmax())}
         row["rival"] = int(np.argsort(-logits)[int(logits.argmax() == row["label"])])
-    assert crops.questions(make_ledger(tmp_path, rows)) == []
+    assert crops.questions(Analysis(make_ledger(tmp_path, rows))) == []
 
 
 def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images, monkeypatch):
@@ -117,8 +117,8 @@ def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images,
     monkeypatch.setattr(Subject, "image", lambda self, index: image)
     boxes = [[0, 1, 1, 2], [1, 0, 2, 1]]
     question = {"role": "candidate", "image": 0, "label": 2, "rival": 4, "boxes": boxes}
-    answer = crops.answer(Subject(tiny_model, ledger, Path()), question)
-    temperature = posterior(ledger).model.temperature
+    answer = crops.answer(Subject(tiny_model, Analysis(ledger), Path()), question)
+    temperature = Analysis(ledger).posterior.model.temperature
     look = jax.jit(predict)
     places = [*boxes, *crops.quadrants((2, 3)), *crops.halves((2, 3))]
     for box, seen in zip(places, answer["seen"], strict=True):
@@ -130,7 +130,7 @@ def test_answers_are_calibrated_probabilities(tmp_path, tiny_model, tiny_images,
 
 def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> None:
     ledger = make_ledger(tmp_path, rows)
-    assert two_objects(ledger) == []
+    assert two_objects(Analysis(ledger)) == []
 
     none = ((0.0, 0.0),) * 4
 
@@ -155,7 +155,7 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
         asked("control", 14, 3, 2, (0.9, 0.85)),
     ]
     save(ledger, "crops", 1, answered, complete=True)
-    first, second, third = two_objects(ledger)
+    first, second, third = two_objects(Analysis(ledger))
     assert (first.images, first.classes, first.severity) == ((4,), (0, 1), "low")
     assert first.score == first.effect == 0.8
     assert first.extra["boxes"] == [[0, 0, 1, 1], [2, 2, 3, 3]]
@@ -168,7 +168,7 @@ def test_proof_needs_both_crops_and_no_control_that_passes(tmp_path, rows) -> No
     assert third.extra["boxes"] == [list(down[1]), list(down[0])]
     few = make_ledger(tmp_path / "few", rows[:16])
     save(few, "crops", 1, answered[:1], complete=True)
-    (found,) = two_objects(few)
+    (found,) = two_objects(Analysis(few))
     assert "Perhaps two objects" in found.title
     assert "too few images" in found.detail
     places = crops.quadrants(ledger.receipt.grid)

@@ -11,6 +11,7 @@ from ledgers import make_ledger, make_rows
 from scipy import stats
 
 from jaxattr.audit.findings.unexplained_class import unexplained_class
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import Subject, deletion
 from jaxattr.audit.probes.store import Answered, save
 from jaxattr.audit.statistics.faithfulness import USEFUL, judge
@@ -25,8 +26,8 @@ def test_areas_agree_with_a_loop(tmp_path, tiny_model, tiny_images, monkeypatch)
     ledger = make_ledger(tmp_path, rows, labels=("a", "b", "c", "d", "e"), grid=(2, 3))
     image = tiny_images[0]
     monkeypatch.setattr(Subject, "image", lambda self, index: np.asarray(image))
-    subject = Subject(tiny_model, ledger, Path())
-    question = deletion.raise_questions(ledger, np.ones(8, bool))[0]
+    subject = Subject(tiny_model, Analysis(ledger), Path())
+    question = deletion.raise_questions(Analysis(ledger), np.ones(8, bool))[0]
     answer = deletion.answer(subject, question)
     assert len(answer["random"]) == deletion.RANDOM
     pixels = np.asarray(image)
@@ -62,7 +63,7 @@ def learned(rows):
 def test_questions_have_a_donor_of_the_class(tmp_path) -> None:
     rows = learned(make_rows(400, classes=6))
     ledger = make_ledger(tmp_path, rows)
-    asked = deletion.questions(ledger)
+    asked = deletion.questions(Analysis(ledger))
     assert len(asked) == 6 * 10
     for one in asked:
         assert rows[one["image"]]["label"] == rows[one["donor"]]["label"] == one["label"]
@@ -72,11 +73,13 @@ def test_questions_have_a_donor_of_the_class(tmp_path) -> None:
 
 
 def test_nothing_is_asked_without_maps_or_of_single_images(tmp_path) -> None:
-    assert deletion.questions(make_ledger(tmp_path / "few", make_rows(6, classes=6))) == []
+    assert (
+        deletion.questions(Analysis(make_ledger(tmp_path / "few", make_rows(6, classes=6)))) == []
+    )
     rows = learned(make_rows(16))
     for row in rows:
         row |= dict.fromkeys(("map_label", "map_rival", "map_pair", "map_positive"))
-    assert deletion.questions(make_ledger(tmp_path / "none", rows)) == []
+    assert deletion.questions(Analysis(make_ledger(tmp_path / "none", rows))) == []
 
 
 def test_a_model_that_knows_nothing_is_not_asked(tmp_path) -> None:
@@ -84,8 +87,8 @@ def test_a_model_that_knows_nothing_is_not_asked(tmp_path) -> None:
     for row in rows:
         row["logits"] = np.zeros(6, np.float32)
     ledger = make_ledger(tmp_path, rows)
-    assert deletion.questions(ledger) == []
-    assert len(deletion.raise_questions(ledger, np.ones(64, bool))) == 40
+    assert deletion.questions(Analysis(ledger)) == []
+    assert len(deletion.raise_questions(Analysis(ledger), np.ones(64, bool))) == 40
 
 
 def test_a_verdict_is_two_t_tests() -> None:
@@ -124,12 +127,12 @@ def _answered(generator, class_, kind, count=8) -> list[Answered]:
 
 def test_the_finding(tmp_path) -> None:
     ledger = make_ledger(tmp_path, make_rows(40))
-    assert unexplained_class(ledger) == []
+    assert unexplained_class(Analysis(ledger)) == []
     rng = np.random.default_rng(0)
     kinds = ("useless", "good", "positive", "unclear")
     answered = [one for at, kind in enumerate(kinds) for one in _answered(rng, at, kind)]
     save(ledger, "deletion", 1, answered, complete=True)
-    first, second = unexplained_class(ledger)
+    first, second = unexplained_class(Analysis(ledger))
     assert (first.classes, first.severity, first.extra["maps"]) == (
         (0,),
         "medium",
@@ -151,7 +154,7 @@ def test_a_model_without_maps_worth_reading_is_one_finding(tmp_path) -> None:
     rng = np.random.default_rng(0)
     answered = [one for at in range(4) for one in _answered(rng, at, "useless")]
     save(ledger, "deletion", 1, answered, complete=True)
-    (found,) = unexplained_class(ledger)
+    (found,) = unexplained_class(Analysis(ledger))
     assert found.classes == (0, 1, 2, 3)
     assert "any map of this model" in found.title
 
@@ -161,4 +164,4 @@ def test_good_maps_are_seldom_reported(tmp_path) -> None:
     rng = np.random.default_rng(5)
     answered = [one for at in range(4) for one in _answered(rng, at, "good")]
     save(ledger, "deletion", 1, answered, complete=True)
-    assert unexplained_class(ledger) == []
+    assert unexplained_class(Analysis(ledger)) == []

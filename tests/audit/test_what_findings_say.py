@@ -30,10 +30,7 @@ from jaxattr.audit.findings.learned_contamination import learned_contamination
 from jaxattr.audit.findings.mislabelled_image import mislabelled_image
 from jaxattr.audit.findings.shortcut_place import whereabouts
 from jaxattr.audit.findings.unknown_class import unknown_class
-from jaxattr.audit.inference.excess import excess
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.inference.pairs import pair_tests
-from jaxattr.audit.inference.posterior import posterior
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report.export import findings_csv, findings_json
 from jaxattr.audit.report.limits import SizePower, limits
 from jaxattr.audit.report.limits_text import power_sentence
@@ -68,7 +65,7 @@ def numbers(text: str) -> list[float]:
 
 def test_a_contaminated_pair_says_its_own_classes_rate_and_interval(planted):
     ledger, truth, label, _ = planted
-    one = only(contaminated_pair(ledger))
+    one = only(contaminated_pair(Analysis(ledger)))
     found = re.fullmatch(r"Images of (.+) in the folder of (.+): (\d+) found", one.title)
     assert found
     assert found.groups() == (name(5), name(2), str(len(one.images)))
@@ -108,8 +105,8 @@ def test_rates_below_one_percent_are_not_reported(tmp_path, moved, severity):
     label = truth.copy()
     label[60 : 60 + moved] = 0
     ledger = write(tmp_path, label, logits, feature)
-    assert 90 * pair_tests(ledger).p_value[0, 1] < 0.05  # of 10 x 9 tests
-    found = contaminated_pair(ledger)
+    assert 90 * Analysis(ledger).pairs.p_value[0, 1] < 0.05  # of 10 x 9 tests
+    found = contaminated_pair(Analysis(ledger))
     assert [one.severity for one in found] == ([] if severity is None else [severity])
     for one in found:
         assert one.effect == pytest.approx(moved / 2000, rel=0.2)
@@ -142,9 +139,9 @@ def test_the_gates_are_where_the_documents_say():
 
 def test_a_mislabelled_image_says_odds_place_and_names(planted):
     ledger, _, label, logits = planted
-    of = posterior(ledger)
+    of = Analysis(ledger).posterior
     seen = set()
-    for one in mislabelled_image(ledger):
+    for one in mislabelled_image(Analysis(ledger)):
         (index,) = one.images
         rival = int(np.where(np.arange(8) == label[index], -np.inf, logits[index]).argmax())
         first = name(label[index])
@@ -179,13 +176,13 @@ def test_a_mislabelled_image_says_odds_place_and_names(planted):
 
 def test_learned_contamination_says_its_interval_and_direction():
     audited, training = mixed(1, mixed=0.08), held(2, mixed=0.08, moved=12)
-    one = only(learned_contamination(replace(audited, training=training)))
+    one = only(learned_contamination(Analysis(replace(audited, training=training))))
     assert one.title == "The model has learned class 2 from images of class 5"
-    found = excess(audited)
+    found = Analysis(audited).excess
     error = found.rate[2, 5] / found.z[2, 5]
     ends = found.rate[2, 5] + stats.norm.ppf([0.025, 0.975]) * error
     np.testing.assert_allclose(one.interval, np.clip(ends, 0, 1), rtol=1e-3)
-    pair = pair_tests(training).accepted[0]
+    pair = Analysis(training).pairs.accepted[0]
     shown = numbers(one.detail)
     expected = [pair.rate, 0.95, *pair.interval]
     np.testing.assert_allclose(shown[:4], 100 * np.array(expected), atol=0.051)
@@ -196,8 +193,8 @@ def test_learned_contamination_says_its_interval_and_direction():
     # What is only ranked needs two percent and three standard errors, both.
     for seed in range(3):
         given = mixed(seed, mixed=0.12)
-        table = excess(given)
-        listed = {one.classes for one in learned_contamination(given)}
+        table = Analysis(given).excess
+        listed = {one.classes for one in learned_contamination(Analysis(given))}
         reached = np.argwhere((table.rate >= 0.02) & (table.z >= 3.0))
         assert listed == {(int(a), int(b)) for a, b in reached}
 
@@ -298,7 +295,7 @@ def test_an_unknown_class_says_its_recall_and_interval(tmp_path):
     truth, logits, feature = gaussians(6, 60, seed=0, distance=4)
     logits[truth == 3] = logits[truth == 2][:60]  # as if all of class 3 were of class 2
     ledger = write(tmp_path, truth, logits, feature)
-    one = only(unknown_class(ledger))
+    one = only(unknown_class(Analysis(ledger)))
     assert one.classes == (3,)
     assert one.title == f"This model does not know {name(3)}: it was not tested"
     correct = int((logits[truth == 3].argmax(axis=1) == 3).sum())
@@ -307,15 +304,15 @@ def test_an_unknown_class_says_its_recall_and_interval(tmp_path):
     high = stats.beta.ppf(0.975, correct + 1, 60 - correct)
     np.testing.assert_allclose(one.interval, np.array([low, high], float), atol=1e-9)
     guess = write(tmp_path / "guess", np.random.default_rng(1).permutation(truth), logits, feature)
-    all_ = only(unknown_class(guess))
+    all_ = only(unknown_class(Analysis(guess)))
     assert f"guessing among 6 classes gives {np.log(6):.2f}" in all_.detail
 
 
 def test_files_hold_each_number_under_its_own_name(planted):
     ledger = planted[0]
-    found = [*contaminated_pair(ledger), *mislabelled_image(ledger)[:2]]
-    rows = list(csv.DictReader(io.StringIO(findings_csv(found, ledger))))
-    entries = json.loads(findings_json(found, ledger))
+    found = [*contaminated_pair(Analysis(ledger)), *mislabelled_image(Analysis(ledger))[:2]]
+    rows = list(csv.DictReader(io.StringIO(findings_csv(found, Analysis(ledger)))))
+    entries = json.loads(findings_json(found, Analysis(ledger)))
     for rank, (one, row, entry) in enumerate(zip(found, rows, entries["findings"], strict=True), 1):
         ends: Any = one.interval or (None, None)
         low, high = ends
@@ -331,7 +328,7 @@ def test_files_hold_each_number_under_its_own_name(planted):
         for key in ("p_value", "q_value"):
             value = getattr(one, key)
             assert entry[key] == (value and pytest.approx(value, rel=1e-5))
-    of = limits(ledger).sizes
+    of = limits(Analysis(ledger)).sizes
     for size, entry in zip(of, entries["limits"]["sizes"], strict=True):
         for rate, (unlike, alike), shown in zip(
             (0.02, 0.05, 0.1), size.needed, entry["needed"], strict=True
@@ -344,8 +341,8 @@ def test_files_hold_each_number_under_its_own_name(planted):
 
 def test_the_terminal_says_how_many_agree_and_the_worst_first(planted):
     ledger, _, label, logits = planted
-    found = [*contaminated_pair(ledger), *mislabelled_image(ledger)]
-    lines = overview(ledger, found).splitlines()
+    found = [*contaminated_pair(Analysis(ledger)), *mislabelled_image(Analysis(ledger))]
+    lines = overview(Analysis(ledger), found).splitlines()
     right = int((logits.argmax(axis=1) == label).sum())
     assert lines[0] == (
         f"480 images, 8 classes; the model agrees with {right} labels ({100 * right / 480:.1f}%)"
@@ -358,7 +355,7 @@ def test_the_terminal_says_how_many_agree_and_the_worst_first(planted):
 
 def test_power_is_said_for_unlike_and_alike_classes_in_percent(planted):
     size = SizePower(40, 60, 3, 0.05, 0.3, ((30.0, 90.0),) * 3, 3)
-    said = power_sentence(size, 8, extent(planted[0]))
+    said = power_sentence(size, 8, Analysis(planted[0]).extent)
     assert said.startswith(
         "In classes of 40 to 60 images (3 of 8 classes) wrong labels in one direction are found "
         "with 80 % power from 5 % of the class on, where they went to a class unlike it; from 30 % "

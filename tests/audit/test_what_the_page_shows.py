@@ -22,6 +22,7 @@ from seen import hue, values
 from test_report import make_finding
 from test_report_browser import ALL_DRAWN, go
 
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import unpack
 from jaxattr.audit.report import render
 from jaxattr.audit.report.limits import limits
@@ -84,7 +85,7 @@ def world(tmp_path_factory):
                      q_value=4e-5, score=0.5, **words),
     ]  # fmt: skip
     path = folder / "report.html"
-    path.write_text(render(ledger, summary, findings), encoding="utf-8")
+    path.write_text(render(Analysis(ledger), summary, findings), encoding="utf-8")
     return World(path, ledger, {r["index"]: r for r in rows if not r["error"]}, summary, findings)
 
 
@@ -703,7 +704,7 @@ def test_the_table_of_power(page, world):
     table = page.locator("table.power tbody tr").evaluate_all(
         "all => all.map((one) => [...one.children].map((cell) => cell.textContent))"
     )
-    sizes = limits(world.ledger).sizes
+    sizes = limits(Analysis(world.ledger)).sizes
     assert len(table) == len(sizes) > 0
 
     def rate(value):

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr.audit.findings.mislabelled_image import suspects, suspicion
-from jaxattr.audit.inference.posterior import Recipe, fit_posterior, posterior
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.posterior import Recipe, fit_posterior
 from jaxattr.audit.ledger import FORMAT, Receipt, open_ledger, read_ledger
 from jaxattr.bench.audit import moving, rankings
 from jaxattr.bench.audit import run as audit
@@ -135,7 +136,7 @@ def test_nulls_have_nothing_planted(held, similarity):
     assert all(one.pairs == () for one in sets.values())
     assert (sets["as given"].given.label == sets["as given"].truth).all()
     changed = (sets["twin"].given.label != sets["twin"].truth).mean()
-    assert changed == pytest.approx(1 - posterior(held).label_probability.mean(), abs=0.06)
+    assert changed == pytest.approx(1 - Analysis(held).posterior.label_probability.mean(), abs=0.06)
     assert (sets["permuted"].given.label != sets["permuted"].truth).mean() > 0.8
     head = sets["random head"].given
     assert not np.allclose(head.columns["logits"], sets["as given"].given.columns["logits"])
@@ -212,7 +213,7 @@ def test_counts_and_margins_are_what_they_say(held):
 
 
 def test_parts_can_be_left_out_of_the_posterior(held):
-    whole = posterior(held)
+    whole = Analysis(held).posterior
     assert whole.discriminant
     bare = fit_posterior(held, Recipe(discriminant=False))
     assert not bare.discriminant
@@ -254,7 +255,7 @@ def test_an_image_of_a_class_that_the_folder_lacks_comes_first(held):
     label[strange] = 3
     given = held.move(label).pick(np.flatnonzero(label != 7))
     position = int(np.flatnonzero(given.columns["index"] == held.columns["index"][strange])[0])
-    seen, first = suspicion(given), suspects(given)[0]
+    seen, first = suspicion(Analysis(given)), suspects(Analysis(given))[0]
     assert seen.log_odds.argmax() == first.position == position
     assert first.rival == 7
     assert first.known != 7

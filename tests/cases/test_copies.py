@@ -7,6 +7,7 @@ import pytest
 
 from jaxattr.audit.evidence.gather import read
 from jaxattr.audit.findings.duplicate_image import duplicate_image
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.errors import ImageError
 from jaxattr.vit import Preprocessing
 
@@ -16,10 +17,10 @@ def test_labels_beyond_three_are_counted(tmp_path):
     for row in drawn:
         row["sha256"] = "0" * 64
         row["thumbnail"] = drawn[0]["thumbnail"]
-    (found,) = duplicate_image(drawn_ledger.ledger(tmp_path, drawn))
+    (found,) = duplicate_image(Analysis(drawn_ledger.ledger(tmp_path, drawn)))
     assert found.title == "The same file 5 times, labelled cat and dog and bird and 2 more"
 
-    (found,) = duplicate_image(drawn_ledger.ledger(tmp_path / "three", drawn[:3]))
+    (found,) = duplicate_image(Analysis(drawn_ledger.ledger(tmp_path / "three", drawn[:3])))
     assert found.title == "The same file 3 times, labelled cat and dog and bird"
 
 

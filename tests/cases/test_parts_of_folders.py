@@ -9,8 +9,7 @@ import pytest
 from drawn_ledger import ledger, rows
 
 from jaxattr.audit.findings import find
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.inference.posterior import once
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report import render
 from jaxattr.audit.report.export import findings_json
 from jaxattr.audit.report.limits import SizePower, limits
@@ -32,17 +31,16 @@ def made(folder, predicted, sizes=None, total=None, **changes):
     return ledger(folder, rows(predicted), sizes=sizes, total=total, **changes)
 
 
-@once
 def found_in(of):
-    """All findings, looked for once."""
-    return find(of)
+    """All findings."""
+    return find(Analysis(of))
 
 
 def texts(of):
     """All that the audit says, in the findings, the limits and the terminal."""
     found = found_in(of)
     every = [text for one in found for text in (one.title, one.detail, one.action, one.caveat)]
-    return [*every, *sentences(limits(of), of), overview(of, found)]
+    return [*every, *sentences(limits(Analysis(of)), Analysis(of)), overview(Analysis(of), found)]
 
 
 def about(of, class_):
@@ -86,10 +84,10 @@ def test_the_whole_folder_is_spoken_of_as_such(tmp_path):
     of = made(tmp_path, AS_HORSE, sizes=WHOLE)
     for one in about(of, HORSE):
         assert "No image of this folder is labelled horse" in one.action
-    assert partial_sentence(of) == ""
-    assert json.loads(findings_json([], of))["partial"] is False
+    assert partial_sentence(Analysis(of)) == ""
+    assert json.loads(findings_json([], Analysis(of)))["partial"] is False
     assert "sample" not in " ".join(texts(of))
-    assert "PARTIAL" not in overview(of, [])
+    assert "PARTIAL" not in overview(Analysis(of), [])
 
 
 def test_a_class_without_a_readable_image_is_in_the_folder_nevertheless(tmp_path):
@@ -106,13 +104,13 @@ def test_the_sample_is_too_small_not_the_folder(tmp_path):
     given = rows(predicted, classes=150, certain=9.0)
     sizes = tuple((class_, 500) for class_ in range(150))
     sampled = ledger(tmp_path / "a", given, labels=labels, sizes=sizes, total=75_000)
-    said = " ".join(sentences(limits(sampled), sampled))
+    said = " ".join(sentences(limits(Analysis(sampled)), Analysis(sampled)))
     assert "In classes of 1 audited image no contaminated pair can be certified" in said
     assert "audit more of each, with a larger --limit or without one" in said
     assert "folder is too small" not in said
     assert "folder has too few" not in said
     whole = ledger(tmp_path / "b", given, labels=labels, sizes=tuple((i, 1) for i in range(150)))
-    said = " ".join(sentences(limits(whole), whole))
+    said = " ".join(sentences(limits(Analysis(whole)), Analysis(whole)))
     assert "In classes of 1 image no contaminated pair can be certified" in said
     assert "--limit" not in said
 
@@ -128,15 +126,15 @@ def test_the_sample_is_too_small_not_the_folder(tmp_path):
 )  # fmt: skip
 def test_what_was_audited_is_said_alike_everywhere(tmp_path, sizes, total, sentence, line):
     of = made(tmp_path, AS_HORSE, sizes=sizes, total=total)
-    assert partial_sentence(of).startswith(sentence)
-    assert line in overview(of, [])
-    content = json.loads(findings_json([], of))
+    assert partial_sentence(Analysis(of)).startswith(sentence)
+    assert line in overview(Analysis(of), [])
+    content = json.loads(findings_json([], Analysis(of)))
     assert (content["count"], content["total"], content["partial"]) == (
         38,
         sum(sizes.values()),
         True,
     )
-    html = render(of, summarize(of), [])
+    html = render(Analysis(of), summarize(of), [])
     assert sentence.replace("'", "&#39;") in html
     data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.S)[0])
     assert data["overall"]["partial"] is True
@@ -160,7 +158,7 @@ def test_copies_among_what_was_left_out_are_not_counted(tmp_path):
 
 
 def test_the_extent_of_an_audit(tmp_path):
-    of = extent(made(tmp_path, AS_FISH, sizes=IN_FOLDER, total=150))
+    of = Analysis(made(tmp_path, AS_FISH, sizes=IN_FOLDER, total=150)).extent
     assert (of.partial, of.limited, of.left_out) == (True, True, frozenset({FISH}))
     assert [of.standing(class_) for class_ in (CAT, FISH, HORSE)] == [
         "audited", "left out", "absent",
@@ -173,7 +171,7 @@ def test_every_skipped_file_is_listed_and_no_file_is_called_readable_that_nobody
     given = rows([*SEEN, *[(CAT, CAT)] * 500], unreadable=range(len(SEEN), len(SEEN) + 500))
     unlooked = ((".heic", 7), ("of no known suffix", 2))
     of = ledger(tmp_path, given, sizes=((CAT, 512), (DOG, 12), (BIRD, 12)), unlooked=unlooked)
-    html = render(of, summarize(of), [])
+    html = render(Analysis(of), summarize(of), [])
     data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.S)[0])
     assert len(data["skipped"]) == data["overall"]["skipped"] == 500
     assert data["overall"]["unlooked"] == [list(one) for one in unlooked]
@@ -181,14 +179,14 @@ def test_every_skipped_file_is_listed_and_no_file_is_called_readable_that_nobody
     said = " ".join(data["limits"]["sentences"])
     assert "500 images could not be read" in said
     assert "7 .heic" in said
-    assert "7 .heic" in overview(of, [])
-    assert sorted(one["file"] for one in json.loads(findings_json([], of))["skipped"]) == [
-        f"0/{i:03d}.png" for i in range(len(SEEN), len(SEEN) + 500)
-    ]
+    assert "7 .heic" in overview(Analysis(of), [])
+    assert sorted(
+        one["file"] for one in json.loads(findings_json([], Analysis(of)))["skipped"]
+    ) == [f"0/{i:03d}.png" for i in range(len(SEEN), len(SEEN) + 500)]
 
 
 def test_a_share_of_the_images_is_not_rounded_up_to_what_a_test_could_certify(tmp_path):
-    part = extent(made(tmp_path, AS_HORSE, sizes=WHOLE))
+    part = Analysis(made(tmp_path, AS_HORSE, sizes=WHOLE)).extent
     size = SizePower(30, 30, 3, 0.1, 0.1, ((1.0, 1.0),) * 3, least=2)
     said = power_sentence(size, 3, part)
     assert "Fewer than 2 moved images are never certified: 5 % of 30 is 1.5 images" in said

@@ -10,6 +10,7 @@ import pytest
 from drawn_ledger import ledger, rows
 
 from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report import render
 from jaxattr.audit.report.summary import summarize
 
@@ -49,7 +50,7 @@ def page(tmp_path_factory):
     )
     words = dict.fromkeys(("title", "detail", "action", "caveat", "null", "power"), everywhere)
     finding = Finding("x" + HOSTILE[0], "high", classes=(0, 1), images=(2,), score=1.0, **words)
-    return render(of, summarize(of), [finding]), labels, given, everywhere
+    return render(Analysis(of), summarize(of), [finding]), labels, given, everywhere
 
 
 def test_no_name_is_markup(page):

@@ -13,6 +13,7 @@ import pytest
 from test_folders import LABELS, pairs, picture, put
 
 from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report import export
 from jaxattr.cli.audit.overview import overview
 from jaxattr.data.dataset import index
@@ -180,7 +181,7 @@ def test_findings_are_one_row_each_whatever_the_names(tmp_path):
     every = tuple(range(len(NAMES)))
     title = "the file a\rb\n\x1b[2J"
     findings = [Finding("k", "high", title, "", (0, 1), every, 1.0)] * 2
-    text = export.findings_csv(findings, ledger)
+    text = export.findings_csv(findings, Analysis(ledger))
     assert len(text.splitlines()) == 3
     assert not {"\r", "\x1b"} & set(text)
     for one in csv.DictReader(io.StringIO(text)):

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from jaxattr.audit.copies.alignment import correlations, picture
-from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.ledger import Columns, LedgerView
 from jaxattr.audit.ledger.hashing import hashes, unpacked
 from jaxattr.data.threads import map_ahead
 
@@ -65,7 +65,7 @@ class Match(NamedTuple):
     """Of their pixels, after the best small shift; 1 for equal files."""
 
 
-def signatures(ledger: Ledger) -> Signatures:
+def signatures(ledger: LedgerView) -> Signatures:
     """Read a ledger's signatures: 63 bytes and at most 33 numbers of its feature an image."""
     mean, axes = _principal(ledger)
 
@@ -111,7 +111,7 @@ def candidates(
     return [(int(first[one]), int(second[one]), float(needed[one])) for one in order]
 
 
-def matches(ledger: Ledger, of: Signatures, first_in: int | None = None) -> list[Match]:
+def matches(ledger: LedgerView, of: Signatures, first_in: int | None = None) -> list[Match]:
     """Copies: equal files, and candidates whose pixels correlate as much as they must.
 
     Pairs that hang together by earlier ones are not looked at again, so a group of n images has
@@ -158,12 +158,12 @@ def groups(found: list[Match], count: int) -> list[list[Match]]:
     return list(members.values())
 
 
-def _hashed_again(ledger: Ledger) -> np.ndarray:
+def _hashed_again(ledger: LedgerView) -> np.ndarray:
     """Hashes of a ledger that was made without them, from its thumbnails."""
     return np.concatenate(list(ledger.each(lambda shard: hashes(shard["thumbnail"]), "thumbnail")))
 
 
-def _principal(ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
+def _principal(ledger: LedgerView) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the features, and the axes in which they differ most."""
     count, total = 0, np.zeros(ledger.receipt.feature_size)
     every, some = -(-ledger.receipt.count // _SAMPLE), []
@@ -209,14 +209,14 @@ def _like(apart: np.ndarray) -> np.ndarray:
     return np.where(apart <= CLOSE, ROUGHLY_LIKE, LIKE)
 
 
-def _features(ledger: Ledger, images: np.ndarray) -> np.ndarray:
+def _features(ledger: LedgerView, images: np.ndarray) -> np.ndarray:
     def some(shard: Columns) -> np.ndarray:
         return shard["feature"][np.isin(shard["index"], images)]
 
     return np.concatenate(list(ledger.each(some, "index", "feature", rows=_READ)))
 
 
-def _pictures(ledger: Ledger, images: np.ndarray) -> dict[int, np.ndarray]:
+def _pictures(ledger: LedgerView, images: np.ndarray) -> dict[int, np.ndarray]:
     """Grey pictures by ledger index."""
 
     def some(shard: Columns) -> dict[int, np.ndarray]:

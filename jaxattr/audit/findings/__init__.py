@@ -1,44 +1,40 @@
-"""Findings: one file per kind, one contract, `finder(ledger) -> list[Finding]`."""
+"""Findings: one file per kind, one contract, `finder(analysis) -> list[Finding]`.
+
+A module here whose name has no leading underscore holds the finder of that name: a new kind is a
+new file. `find` takes other finders, too: any function of an `Analysis`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pkgutil import iter_modules
 
-from jaxattr.audit.findings.contaminated_pair import contaminated_pair
-from jaxattr.audit.findings.duplicate_image import duplicate_image
-from jaxattr.audit.findings.finding import SEVERITIES, Finding
-from jaxattr.audit.findings.fragile_class import fragile_class
-from jaxattr.audit.findings.learned_contamination import learned_contamination
-from jaxattr.audit.findings.mislabelled_image import mislabelled_image
-from jaxattr.audit.findings.shortcut_background import shortcut_background
-from jaxattr.audit.findings.shortcut_place import shortcut_place
-from jaxattr.audit.findings.two_objects import two_objects
-from jaxattr.audit.findings.unexplained_class import unexplained_class
-from jaxattr.audit.findings.unknown_class import unknown_class
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.findings.finding import SEVERITIES as SEVERITIES
+from jaxattr.audit.findings.finding import Finding
+from jaxattr.audit.inference.analysis import Analysis
 
-Finder = Callable[[Ledger], list[Finding]]
+Finder = Callable[[Analysis], list[Finding]]
 
+KINDS = tuple(
+    sorted(
+        one.name for one in iter_modules(__path__) if one.name[0] != "_" and one.name != "finding"
+    )
+)
 FINDERS: dict[str, Finder] = {
-    "contaminated_pair": contaminated_pair,
-    "duplicate_image": duplicate_image,
-    "learned_contamination": learned_contamination,
-    "fragile_class": fragile_class,
-    "mislabelled_image": mislabelled_image,
-    "shortcut_background": shortcut_background,
-    "shortcut_place": shortcut_place,
-    "two_objects": two_objects,
-    "unexplained_class": unexplained_class,
-    "unknown_class": unknown_class,
+    kind: getattr(import_module(f"{__name__}.{kind}"), kind) for kind in KINDS
 }
 
 
-def find(ledger: Ledger) -> list[Finding]:
+def find(analysis: Analysis, finders: Iterable[Finder] = FINDERS.values()) -> list[Finding]:
     """All findings, worst first: by severity, then kind, then score within the kind.
 
     Equal ledgers give equal findings in equal order.
+
+    Args:
+        finders: all of `FINDERS`; give others, or more, to look for kinds of your own.
     """
-    found = [finding for finder in FINDERS.values() for finding in finder(ledger)]
+    found = [finding for finder in finders for finding in finder(analysis)]
     return sorted(
         found,
         key=lambda one: (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxattr.audit.findings.finding import Severity
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.store import Answered, answers
 from jaxattr.audit.statistics import rates
 from jaxattr.audit.statistics.paired import Paired, compare, share_interval
@@ -83,7 +83,7 @@ class Verdict(NamedTuple):
         )
 
 
-def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verdict]:
+def verdicts(analysis: Analysis, probe: str, controls: tuple[str, str]) -> list[Verdict]:
     """Every question of one probe, tested.
 
     Each control is compared with the paste on the same recipient, donor by donor, by an exact
@@ -91,7 +91,7 @@ def verdicts(ledger: Ledger, probe: str, controls: tuple[str, str]) -> list[Verd
     own, after the other, recipient by recipient. Benjamini-Hochberg over all questions, twice where
     both tests may be made.
     """
-    asked = answers(ledger, probe)
+    asked = answers(analysis.ledger, probe)
     tested = [_test(one, probe, controls) for one in asked if one.answer["before"]]
     shared = [one for one in asked if one.answer.get("shared", {}).get("before")]
     tested += [_test_shared(one, probe) for one in shared]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jaxattr.audit.findings.finding import Finding, Severity
-from jaxattr.audit.inference.extent import Extent, extent
-from jaxattr.audit.inference.pairs import Pair, pair_tests
-from jaxattr.audit.inference.posterior import Posterior, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
+from jaxattr.audit.inference.pairs import Pair
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.statistics import rates
 from jaxattr.data.labels import LabelTable
 
@@ -18,14 +18,14 @@ CAVEAT = (
 )
 
 
-def contaminated_pair(ledger: Ledger) -> list[Finding]:
+def contaminated_pair(analysis: Analysis) -> list[Finding]:
     """Ordered class pairs whose contamination is certified, `q <= 0.05` and `γ̂ >= 1 %`.
 
     Severity is `high` when the whole profile interval of γ lies above the floor of 1 %, else
     `medium`. The score is Λ, in nats.
     """
-    of, found = posterior(ledger), pair_tests(ledger)
-    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
+    of, found = analysis.posterior, analysis.pairs
+    names, part = analysis.names, analysis.extent
     return [_finding(of, names, part, pair, found.tests) for pair in found.accepted]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxattr.audit.copies import duplicates
 from jaxattr.audit.copies.duplicates import Match
 from jaxattr.audit.findings.finding import Finding, Severity
-from jaxattr.audit.inference.extent import Extent, extent
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
 from jaxattr.audit.ledger.training import joined
 from jaxattr.data.labels import LabelTable
 
@@ -35,7 +35,7 @@ class _Copy(NamedTuple):
     """Whether it lies in the training folder."""
 
 
-def duplicate_image(ledger: Ledger) -> list[Finding]:
+def duplicate_image(analysis: Analysis) -> list[Finding]:
     """Groups of images that are copies, one finding a group, worst first by where they lie.
 
     Equal files are certain. Near copies are pairs with hashes within `duplicates.NEAR` of 63 bits,
@@ -47,7 +47,7 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
     class. Splits are told by folder names of the file's path (`SPLITS`); a training folder
     (`ledger.training`) is another split. Groups that lie in it alone are left to its own audit.
     """
-    both, own = joined(ledger), ledger.receipt.count
+    both, own = joined(analysis.ledger), analysis.ledger.receipt.count
     of = duplicates.signatures(both)
     first = int(np.searchsorted(of.image, own))  # positions of the audited folder come first
     found = duplicates.matches(both, of, first)
@@ -61,7 +61,7 @@ def duplicate_image(ledger: Ledger) -> list[Finding]:
         image, label = int(of.image[one]), int(of.label[one])
         there = image >= own
         copies[one] = _Copy(image - own * there, rows[image]["file"], label, there)
-    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
+    names, part = analysis.names, analysis.extent
     return [
         _finding(names, part, [copies[one] for one in _members(group)], group) for group in together
     ]

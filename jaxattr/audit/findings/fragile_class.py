@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.store import Answered, answers
 from jaxattr.audit.statistics.fragility import NULL, RATIO, Fragility, compare_budgets
 from jaxattr.data.labels import LabelTable
 
 
-def fragile_class(ledger: Ledger) -> list[Finding]:
+def fragile_class(analysis: Analysis) -> list[Finding]:
     """Classes whose rewriting budgets are smaller, `q <= 0.05` and at most 2/3 of the others'.
 
     The budget of an image is the smallest change of its pixels, as a root mean square in grey
@@ -20,15 +20,15 @@ def fragile_class(ledger: Ledger) -> list[Finding]:
     interval of that ratio lies below 2/3 and pictures of whole grey levels need less, too
     (`probes.pictures`), else `low`: it is a weakness of the model, no error of a label.
     """
-    asked = answers(ledger, "rewriting")
+    asked = answers(analysis.ledger, "rewriting")
     if not asked:
         return []
     budget = np.array([one.answer["budget"] for one in asked], np.float64)
     label = np.array([one.question["label"] for one in asked], np.int64)
     found = compare_budgets(budget, label)
-    names = LabelTable(ledger.receipt.labels)
-    present = len(np.unique(ledger.read("label")["label"]))
-    pictures = answers(ledger, "pictures")
+    names = analysis.names
+    present = len(np.unique(analysis.ledger.read("label")["label"]))
+    pictures = answers(analysis.ledger, "pictures")
     return [_finding(names, found, at, asked, present, pictures) for at in found.fragile]
 
 

@@ -9,15 +9,13 @@ import numpy as np
 from scipy import stats
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.excess import excess, model_probabilities
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.inference.learned import learned
-from jaxattr.audit.inference.pairs import Pair, pair_tests, testable
-from jaxattr.audit.inference.posterior import Posterior, posterior
-from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.excess import model_probabilities
+from jaxattr.audit.inference.pairs import Pair, testable
+from jaxattr.audit.inference.posterior import Posterior
+from jaxattr.audit.ledger import Columns
 from jaxattr.audit.ledger.training import same_model
 from jaxattr.audit.statistics import rates
-from jaxattr.data.labels import LabelTable
 
 LISTED = 5
 """Pairs at most that are only ranked."""
@@ -60,7 +58,7 @@ CERTIFIED = (
 )
 
 
-def learned_contamination(ledger: Ledger) -> list[Finding]:
+def learned_contamination(analysis: Analysis) -> list[Finding]:
     """Pairs a ← b whose images of b the model gives in part to a, worst first.
 
     Certified (`learned`) are those that the training folder holds (`ledger.training`) and that the
@@ -70,8 +68,8 @@ def learned_contamination(ledger: Ledger) -> list[Finding]:
     probabilities are used: a temperature would sharpen away what is looked for. No map took part:
     none ranked such pairs better.
     """
-    of, found = posterior(ledger), excess(ledger)
-    certified = [(one.label, one.source) for one in learned(ledger) if one.certified]
+    of, found = analysis.posterior, analysis.excess
+    certified = [(one.label, one.source) for one in analysis.learned if one.certified]
     known = testable(of)
     listed = known[:, None] & known & (found.z >= Z_FLOOR) & (found.rate >= EXCESS_FLOOR)
     for pair in certified:
@@ -80,14 +78,14 @@ def learned_contamination(ledger: Ledger) -> list[Finding]:
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -found.rate[listed]))
     ranked = [(int(a), int(b)) for a, b in pairs[order[:LISTED]]]
     certified.sort(key=lambda pair: (-found.rate[pair], pair))
-    images = _strongest(ledger, of, certified + ranked)
-    return [_certified(ledger, pair, images[pair]) for pair in certified] + [
-        _ranked(ledger, pair, images[pair], len(pairs)) for pair in ranked
+    images = _strongest(analysis, of, certified + ranked)
+    return [_certified(analysis, pair, images[pair]) for pair in certified] + [
+        _ranked(analysis, pair, images[pair], len(pairs)) for pair in ranked
     ]
 
 
 def _strongest(
-    ledger: Ledger, of: Posterior, pairs: list[tuple[int, int]]
+    analysis: Analysis, of: Posterior, pairs: list[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[list[int], float]]:
     """Images of each pair's source with the highest p_a, and the mean of p_a over the source."""
     if not pairs:
@@ -101,7 +99,7 @@ def _strongest(
         some = np.isin(of.label[at], sources)
         return at[some], model_probabilities(shard["logits"][some], of)
 
-    for at, p in ledger.each(seen, "index", "logits", rows=_READ):
+    for at, p in analysis.ledger.each(seen, "index", "logits", rows=_READ):
         for pair, positions in members.items():
             rows = np.flatnonzero(of.label[at] == pair[1])
             towards[pair][np.searchsorted(positions, at[rows])] = p[rows, pair[0]]
@@ -115,24 +113,26 @@ def _strongest(
 _Images = tuple[list[int], float]
 
 
-def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Finding:
+def _certified(analysis: Analysis, pair: tuple[int, int], strongest: _Images) -> Finding:
     """The finding of a pair that both folders bear out."""
-    assert ledger.training is not None
-    found, names = excess(ledger), LabelTable(ledger.receipt.labels)
-    of = posterior(ledger)
+    there = analysis.training
+    assert there is not None
+    found, names = analysis.excess, analysis.names
+    of = analysis.posterior
     label, source = (int(of.classes[class_]) for class_ in pair)
     first, second = names.short(label), names.short(source)
     rate, z = float(found.rate[pair]), float(found.z[pair])
     error = rate / z
     ends = max(rate - 1.96 * error, 0.0), min(rate + 1.96 * error, 1.0)
-    tests = learned(ledger)
+    tests = analysis.learned
     (one,) = (it for it in tests if (it.label, it.source) == pair)
     held, (low, high) = one.pair, one.pair.interval
     reach = float(stats.norm.isf(rates.LEVEL) + stats.norm.ppf(0.8))
-    finding = _seen(ledger, pair, strongest, rate)
-    other = ledger.training.receipt
-    by = "" if same_model(other, ledger.receipt) else f", as {Path(other.model).name} sees it,"
-    part = extent(ledger.training).partial
+    finding = _seen(analysis, pair, strongest, rate)
+    other = there.ledger.receipt
+    own = analysis.ledger.receipt
+    by = "" if same_model(other, own) else f", as {Path(other.model).name} sees it,"
+    part = there.extent.partial
     its = "its audited images" if part else "the images"
     return finding._replace(
         severity="high",
@@ -164,27 +164,27 @@ def _certified(ledger: Ledger, pair: tuple[int, int], strongest: _Images) -> Fin
             "training_rate": held.rate,
             "training_interval": held.interval,
             "training_q": held.q_value,
-            "training": _flagged(ledger.training, held, label),
+            "training": _flagged(there, held, label),
             "training_images": len(held.members),
         },
     )
 
 
-def _ranked(ledger: Ledger, pair: tuple[int, int], strongest: _Images, listed: int) -> Finding:
+def _ranked(analysis: Analysis, pair: tuple[int, int], strongest: _Images, listed: int) -> Finding:
     """The finding of a pair that the training folder, if there is one, does not bear out."""
-    of, found, names = posterior(ledger), excess(ledger), LabelTable(ledger.receipt.labels)
+    of, found, names = analysis.posterior, analysis.excess, analysis.names
     rate, z = float(found.rate[pair]), float(found.z[pair])
     first, second = (names.short(int(of.classes[class_])) for class_ in pair)
-    finding = _seen(ledger, pair, strongest, rate)
+    finding = _seen(analysis, pair, strongest, rate)
     detail = f"{finding.detail} ({z:.1f} standard errors). "
-    if ledger.training is None:
+    if analysis.training is None:
         detail += (
             f"So looks a model that learned {first} from a folder with images of {second} in it. "
         )
     return finding._replace(
         title=f"The model sees {first} in images of {second}",
-        detail=detail[:1].upper() + detail[1:] + _standing(ledger, pair, first, second),
-        action=ACTION if ledger.training is None else LOOK,
+        detail=detail[:1].upper() + detail[1:] + _standing(analysis, pair, first, second),
+        action=ACTION if analysis.training is None else LOOK,
         caveat=CAVEAT + RANKED,
         extra={
             "certified": False,
@@ -196,43 +196,44 @@ def _ranked(ledger: Ledger, pair: tuple[int, int], strongest: _Images, listed: i
     )
 
 
-def _standing(ledger: Ledger, pair: tuple[int, int], first: str, second: str) -> str:
+def _standing(analysis: Analysis, pair: tuple[int, int], first: str, second: str) -> str:
     """Why a pair is only ranked."""
-    if ledger.training is None:
+    training = analysis.training
+    if training is None:
         return "Ranked, not certified."
-    for one in learned(ledger):
+    for one in analysis.learned:
         if (one.label, one.source) == pair:
             return (
                 f"The training folder holds {one.pair.rate:.1%} of the images of {second} under "
                 f"{first} (q = {_small(one.pair.q_value)}), but the excess here is not certain "
-                f"among the {len(learned(ledger)):,} pairs tested (q = {_small(one.q_value)})."
+                f"among the {len(analysis.learned):,} pairs tested (q = {_small(one.q_value)})."
             )
-    of, there = posterior(ledger), posterior(ledger.training)
+    of, there = analysis.posterior, training.posterior
     at = [np.flatnonzero(there.classes == of.classes[class_]) for class_ in pair]
     if not all(map(len, at)):
-        if extent(ledger.training).partial:
+        if training.extent.partial:
             return "Ranked, not certified: the audit of the training folder left out one of them."
         return "Ranked, not certified: the training folder does not hold both classes."
-    p = float(pair_tests(ledger.training).p_value[int(at[0][0]), int(at[1][0])])
-    same = AGREES * same_model(ledger.training.receipt, ledger.receipt)
+    p = float(training.pairs.p_value[int(at[0][0]), int(at[1][0])])
+    same = AGREES * same_model(training.ledger.receipt, analysis.ledger.receipt)
     return (
         f"Ranked, not certified: the training folder does not bear it out at this sample size "
         f"(wrong labels of this kind there: p = {_small(p)}, before correction)." + same
     )
 
 
-def _seen(ledger: Ledger, pair: tuple[int, int], strongest: _Images, rate: float) -> Finding:
+def _seen(analysis: Analysis, pair: tuple[int, int], strongest: _Images, rate: float) -> Finding:
     """What both kinds of findings say alike; the sentence is not ended."""
-    of, names = posterior(ledger), LabelTable(ledger.receipt.labels)
+    of, names = analysis.posterior, analysis.names
     label, source = (int(of.classes[class_]) for class_ in pair)
     images, mean = strongest
-    count = int(of.counts[pair[1]])
+    count, folder = int(of.counts[pair[1]]), analysis.extent.noun
     return Finding(
         kind="learned_contamination",
         severity="medium",
         title="",
         detail=(
-            f"on the {count:,} images labelled {names.short(source)} in this {extent(ledger).noun} "
+            f"on the {count:,} images labelled {names.short(source)} in this {folder} "
             f"it gives {names.short(label)} a probability of {mean:.1%} on average; {rate:.1%} per "
             f"image is more than the labels bear out"
         ),
@@ -245,10 +246,10 @@ def _seen(ledger: Ledger, pair: tuple[int, int], strongest: _Images, rate: float
     )
 
 
-def _flagged(training: Ledger, pair: Pair, label: int) -> list[dict[str, Any]]:
+def _flagged(training: Analysis, pair: Pair, label: int) -> list[dict[str, Any]]:
     """Images of the training folder that carry the wrong label, surest first."""
-    images = posterior(training).image[list(pair.members[:SHOWN])].tolist()
-    rows = training.rows(images, "file")
+    images = training.posterior.image[list(pair.members[:SHOWN])].tolist()
+    rows = training.ledger.rows(images, "file")
     return [{"index": one, "file": rows[one]["file"], "label": label} for one in images]
 
 

@@ -9,11 +9,12 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from jaxattr.audit.findings.finding import Finding, Severity
-from jaxattr.audit.inference.extent import Extent, extent
-from jaxattr.audit.inference.pairs import Pair, pair_tests, testable
-from jaxattr.audit.inference.posterior import Posterior, once, posterior
-from jaxattr.audit.inference.sharpening import folder_rates, sharpened
-from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
+from jaxattr.audit.inference.pairs import Pair, testable
+from jaxattr.audit.inference.posterior import Posterior
+from jaxattr.audit.inference.sharpening import folder_rates
+from jaxattr.audit.ledger import Columns
 from jaxattr.audit.statistics import localisation, rates
 from jaxattr.data.labels import LabelTable
 
@@ -58,7 +59,7 @@ class Suspect(NamedTuple):
     membership: float
 
 
-def mislabelled_image(ledger: Ledger) -> list[Finding]:
+def mislabelled_image(analysis: Analysis) -> list[Finding]:
     """Images whose label is contradicted, ranked by the odds of a wrong label (`suspicion`).
 
     No map ranked such images better. The map is evidence to be looked at: the box holding most
@@ -71,12 +72,12 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     count: it passes for right labels as often, and would hide known errors
     (`docs/notebook/audit.md`).
     """
-    of = posterior(ledger)
-    ranked = suspects(ledger)
+    of = analysis.posterior
+    ranked = analysis.remember(suspects)
     listed = ranked[:LISTED]
-    maps = _maps(ledger, [suspect.position for suspect in listed])
-    found = localisation.localise(maps, ledger.receipt.grid)
-    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
+    maps = _maps(analysis, [suspect.position for suspect in listed])
+    found = localisation.localise(maps, analysis.ledger.receipt.grid)
+    names, part = analysis.names, analysis.extent
     counts = {"of": len(ranked), "omitted": len(ranked) - len(listed)}
     return [
         _finding(of, names, part, suspect, found, i, {"rank": i + 1, **counts})
@@ -84,8 +85,7 @@ def mislabelled_image(ledger: Ledger) -> list[Finding]:
     ]
 
 
-@once
-def suspicion(ledger: Ledger) -> Suspicion:
+def suspicion(analysis: Analysis) -> Suspicion:
     """Log-odds that a label a is wrong, from the whole folder's evidence.
 
     `log(ε/K + Σ_b E[γ_ab] p_b + φ F/(C-K)) - log((1-ε) p_a)`: uniform noise, sources of folder a
@@ -94,18 +94,18 @@ def suspicion(ledger: Ledger) -> Suspicion:
     in the model's own softmax over all outputs at its temperature; φ is their share
     (`rates.foreign_share`), and at least `FOREIGN`.
     """
-    of = sharpened(ledger)
+    of = analysis.sharpened
     classes, noise = max(len(of.classes), 1), of.final.noise
     moved = (folder_rates(of)[0] * of.rival_probability).sum(axis=1, dtype=np.float64)
-    outside, margin, rival = _outside(ledger, of)
+    outside, margin, rival = _outside(analysis, of)
     wrong = noise / classes + moved + outside
     right = (1 - noise) * np.maximum(of.label_probability.astype(np.float64), _TINY)
     return Suspicion(np.log(wrong) - np.log(right), margin, rival, outside / wrong)
 
 
-def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _outside(analysis: Analysis, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`φ F/(C-K)`, the calibrated margin and the rival of every image."""
-    others = np.setdiff1d(np.arange(len(ledger.receipt.labels)), of.classes)
+    others = np.setdiff1d(np.arange(len(analysis.ledger.receipt.labels)), of.classes)
 
     def read(shard: Columns) -> tuple[np.ndarray, ...]:
         logits, rows = shard["logits"].astype(np.float64), np.arange(len(shard["label"]))
@@ -117,23 +117,22 @@ def _outside(ledger: Ledger, of: Posterior) -> tuple[np.ndarray, np.ndarray, np.
             odds = np.exp(np.minimum(np.logaddexp.reduce(scaled[:, others], axis=1) - inside, 300))
         return odds / max(len(others), 1), margin / of.model.temperature, shard["rival"]
 
-    columns = list(ledger.each(read, "logits", "label", "rival", rows=_READ))
+    columns = list(analysis.ledger.each(read, "logits", "label", "rival", rows=_READ))
     if not columns:
         return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
     odds, margin, rival = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     return max(FOREIGN, rates.foreign_share(odds * len(of.classes))) * odds, margin, rival
 
 
-@once
-def suspects(ledger: Ledger) -> list[Suspect]:
+def suspects(analysis: Analysis) -> list[Suspect]:
     """Contradicted or flagged images of classes that pass the gate: flagged first, by score.
 
     Contradicted is a label that is not the model's best output, or not the best class of the
     combined posterior.
     """
-    of, seen = posterior(ledger), suspicion(ledger)
+    of, seen = analysis.posterior, analysis.remember(suspicion)
     flagged: dict[int, tuple[Pair, float]] = {}
-    for pair in pair_tests(ledger).accepted:
+    for pair in analysis.pairs.accepted:
         for position, membership in zip(pair.members, pair.memberships, strict=True):
             if membership > flagged.get(position, (pair, 0.0))[1]:
                 flagged[position] = (pair, membership)
@@ -151,15 +150,15 @@ def suspects(ledger: Ledger) -> list[Suspect]:
     return sorted(found, key=lambda one: (one.pair is None, -one.log_odds, one.position))
 
 
-def _maps(ledger: Ledger, positions: list[int]) -> np.ndarray:
+def _maps(analysis: Analysis, positions: list[int]) -> np.ndarray:
     """The packed pair maps of some images, in the given order."""
-    cells = ledger.receipt.grid[0] * ledger.receipt.grid[1]
+    cells = analysis.ledger.receipt.grid[0] * analysis.ledger.receipt.grid[1]
     result, start = np.zeros((len(positions), cells), np.int8), 0
     if not positions:
         return result
     order = np.argsort(positions)
     ascending = np.asarray(positions)[order]
-    for shard in ledger.iterate("map_pair", rows=_READ):
+    for shard in analysis.ledger.iterate("map_pair", rows=_READ):
         end = start + len(shard["map_pair"])
         first, last = np.searchsorted(ascending, (start, end))
         result[order[first:last]] = shard["map_pair"][ascending[first:last] - start]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxattr.audit.findings._shortcuts import Verdict, verdicts
 from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.findings.shortcut_place import numbers, shortcut_place, verb
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.store import answers
 from jaxattr.data.labels import LabelTable
 
@@ -16,7 +16,7 @@ NULL = (
 )
 
 
-def shortcut_background(ledger: Ledger) -> list[Finding]:
+def shortcut_background(analysis: Analysis) -> list[Finding]:
     """Classes whose surroundings carry the model's decision, more than their objects.
 
     Candidates are classes whose maps lie at the border of the image more than others', the verdict
@@ -26,12 +26,12 @@ def shortcut_background(ledger: Ledger) -> list[Finding]:
     left out: that place is part of the surroundings. Certified, with severity and score, as by
     `shortcut_place`.
     """
-    found = verdicts(ledger, "background", ("third", "object"))
+    found = verdicts(analysis, "background", ("third", "object"))
     accepted = [one for one in found if one.accepted]
-    placed = {one.classes for one in shortcut_place(ledger)} if accepted else set()
-    names = LabelTable(ledger.receipt.labels)
+    placed = {one.classes for one in shortcut_place(analysis)} if accepted else set()
+    names = analysis.names
     certified = [_finding(one, names) for one in accepted if (one.label,) not in placed]
-    asked = answers(ledger, "background")
+    asked = answers(analysis.ledger, "background")
     bare = [one.question["class"] for one in asked if not one.answer["boxes"]]
     return certified + ([_untested(bare, names)] if bare else [])
 

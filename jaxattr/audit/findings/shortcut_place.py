@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxattr.audit.findings._shortcuts import Verdict, verdicts
 from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.inference import places
-from jaxattr.audit.inference.extent import Extent, extent
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
 from jaxattr.audit.probes.store import load
 from jaxattr.data.labels import LabelTable
 
@@ -21,7 +21,7 @@ SHARED_NULL = (
 )
 
 
-def shortcut_place(ledger: Ledger) -> list[Finding]:
+def shortcut_place(analysis: Analysis) -> list[Finding]:
     """Places of a class's images that make the model say the class wherever they are pasted.
 
     Candidates come from the maps (`places.candidates`), the verdict from the pasting probe: without
@@ -31,15 +31,15 @@ def shortcut_place(ledger: Ledger) -> list[Finding]:
     images are turned, else `medium`; the score is the rise above that of the better control, in
     nats. Where no class could be tested, one finding of severity `low` says so.
     """
-    kept = load(ledger, "pasting")
+    kept = load(analysis.ledger, "pasting")
     if kept is None or not kept.complete:
         return []
-    of = places.scan(ledger)
+    of = analysis.places
     if not of.tested:
-        return [_untested(of, extent(ledger))] if len(of.present) else []
-    names = LabelTable(ledger.receipt.labels)
+        return [_untested(of, analysis.extent)] if len(of.present) else []
+    names = analysis.names
     found: dict[int, Verdict] = {}
-    for one in verdicts(ledger, "pasting", ("elsewhere", "third")):
+    for one in verdicts(analysis, "pasting", ("elsewhere", "third")):
         if one.accepted:
             found.setdefault(one.label, one)  # windows come first
     return [_finding(one, of, names) for one in found.values()]

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import crops
 from jaxattr.audit.probes.store import Answered, answers
 from jaxattr.data.labels import LabelTable
@@ -42,7 +41,7 @@ class Witnesses(NamedTuple):
     """`pointed` where the pair map chose them, else `quarters` or `halves`."""
 
 
-def two_objects(ledger: Ledger) -> list[Finding]:
+def two_objects(analysis: Analysis) -> list[Finding]:
     """Images of which one crop is recognised as the label and another as the strongest rival.
 
     Either the crops are those where the pair map speaks for one and for the other, both recognised
@@ -56,18 +55,18 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     Severity is always `low`: the label is right, as far as it goes. The score is the smaller of the
     two probabilities; nothing without answers of the probe `crops`.
     """
-    grid = ledger.receipt.grid
-    asked = answers(ledger, "crops")
+    grid = analysis.ledger.receipt.grid
+    asked = answers(analysis.ledger, "crops")
     controls: dict[frozenset[int], list[bool]] = {}
     for one in asked:
         if one.question["role"] == "control":
             controls.setdefault(_pair(one), []).append(witnesses(one, grid) is not None)
-    small = ledger.read("label", "prediction")
+    small = analysis.ledger.read("label", "prediction")
     right = np.bincount(
         small["label"][small["label"] == small["prediction"]],
-        minlength=len(ledger.receipt.labels),
+        minlength=len(analysis.ledger.receipt.labels),
     )
-    names = LabelTable(ledger.receipt.labels)
+    names = analysis.names
     candidates = [one for one in asked if one.question["role"] == "candidate"]
     proven = [
         (one, found)
@@ -78,7 +77,7 @@ def two_objects(ledger: Ledger) -> list[Finding]:
     return [
         _finding(
             names,
-            extent(ledger).noun,
+            analysis.extent.noun,
             one,
             found,
             {

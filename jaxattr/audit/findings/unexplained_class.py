@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.store import answers
 from jaxattr.audit.statistics import rates
 from jaxattr.audit.statistics.faithfulness import NULLS, USEFUL, Verdict, judge
@@ -43,7 +43,7 @@ class _Tested(NamedTuple):
         return max(self.q_values) <= rates.LEVEL
 
 
-def unexplained_class(ledger: Ledger) -> list[Finding]:
+def unexplained_class(analysis: Analysis) -> list[Finding]:
     """Classes with a map that finds the class's evidence no better than its nulls (`explained`).
 
     Two ways to be listed. *Shown useless*: a gain of `USEFUL` is rejected at `q <= 0.05`, over all
@@ -53,15 +53,15 @@ def unexplained_class(ledger: Ledger) -> list[Finding]:
     tested, it is one finding. The score is `USEFUL` minus the gain. Nothing without answers of
     the probe `deletion`.
     """
-    tested = _tested(ledger)
-    names = LabelTable(ledger.receipt.labels)
+    tested = _tested(analysis)
+    names = analysis.names
     if len(tested) > 1 and all(one.useless for one in tested):
         return [_all(tested)]
     return [_finding(names, one, len(tested)) for one in tested if one.failed]
 
 
-def _tested(ledger: Ledger) -> list[_Tested]:
-    asked = answers(ledger, "deletion")
+def _tested(analysis: Analysis) -> list[_Tested]:
+    asked = answers(analysis.ledger, "deletion")
     classes = sorted({one.question["label"] for one in asked})
     judged = []
     for class_ in classes:

@@ -6,25 +6,25 @@ import numpy as np
 from scipy import stats
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import Extent, extent
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
 from jaxattr.audit.inference.pairs import testable
-from jaxattr.audit.inference.posterior import Posterior, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.statistics import rates
 from jaxattr.data.labels import LabelTable
 
 
-def unknown_class(ledger: Ledger) -> list[Finding]:
+def unknown_class(analysis: Analysis) -> list[Finding]:
     """Classes whose folder the model hardly recognises (`rates.known_classes`).
 
     One finding for all when the calibrated log-loss is that of guessing: then this model, or these
     labels, can say nothing about the folder, or there are too few images to tell. Severity is
     always `low`: it is a limit of the audit.
     """
-    of = posterior(ledger)
+    of = analysis.posterior
     if len(of.classes) > 1 and not rates.knows_anything(of.model.log_loss, len(of.classes)):
-        return [_all(of, extent(ledger))]
-    names, sizes = LabelTable(ledger.receipt.labels), dict(ledger.receipt.sizes)
+        return [_all(of, analysis.extent)]
+    names, sizes = analysis.names, dict(analysis.ledger.receipt.sizes)
     refused = np.flatnonzero(~testable(of)) if len(of.classes) > 1 else []
     return [_one(of, names, int(position), sizes) for position in refused]
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse, special
 
-from jaxattr.audit.inference.posterior import KEPT, Posterior, once, posterior
-from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.inference.posterior import KEPT, Posterior
+from jaxattr.audit.ledger import Columns, LedgerView
 
 _READ = 1024
 
@@ -23,8 +23,7 @@ class Excess(NamedTuple):
     """In standard errors."""
 
 
-@once
-def excess(ledger: Ledger) -> Excess:
+def excess(ledger: LedgerView, of: Posterior) -> Excess:
     """`Σ_x p_b(x) (p_a(x) - 1[label is a])` of every pair, over all images.
 
     p is the model's softmax over the classes present, at temperature 1; what is left out of the 20
@@ -33,7 +32,6 @@ def excess(ledger: Ledger) -> Excess:
     its standard deviation. An image of a that carries the label b counts little, for its p_b is
     small, and one of b that carries the label a counts against the pair.
     """
-    of = posterior(ledger)
     classes = len(of.classes)
     total, variance = np.zeros((2, classes, classes))
 

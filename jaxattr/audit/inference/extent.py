@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from jaxattr.audit.inference.posterior import once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
+from jaxattr.audit.ledger import LedgerView
 
 Standing = Literal["audited", "left out", "absent"]
 
@@ -55,15 +55,14 @@ class Extent(NamedTuple):
         return "left out" if class_ in self.of_classes else "absent"
 
 
-@once
-def extent(ledger: Ledger) -> Extent:
+def extent(ledger: LedgerView, of: Posterior) -> Extent:
     """What of its folder a ledger holds."""
     receipt = ledger.receipt
     everything = sum(count for _, count in receipt.sizes)
     return Extent(
         images=receipt.count,
         of_images=max(everything, receipt.total),
-        classes=frozenset(posterior(ledger).classes.tolist()),
+        classes=frozenset(of.classes.tolist()),
         of_classes=frozenset(class_ for class_, _ in receipt.sizes) if receipt.sizes else None,
         limited=receipt.count < receipt.total,
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from jaxattr.audit.inference.excess import excess
-from jaxattr.audit.inference.pairs import Pair, pair_tests, testable
-from jaxattr.audit.inference.posterior import once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.excess import Excess
+from jaxattr.audit.inference.pairs import Pair, testable
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.statistics import rates
 
 
@@ -30,22 +30,20 @@ class Learned(NamedTuple):
     certified: bool
 
 
-@once
-def learned(ledger: Ledger) -> tuple[Learned, ...]:
-    """The pairs that the training folder holds, each tested in the audited one; none without it.
+def learned(
+    of: Posterior, found: Excess, there: Posterior, accepted: Sequence[Pair]
+) -> tuple[Learned, ...]:
+    """The pairs that the training folder holds, each tested in the audited one.
 
     First step: the pairs that `contaminated_pair` accepts there, q <= 0.05 over all of its ordered
     pairs. Second: `excess` here, one-sided, `p = P(Z > z)`, over the pairs of the first step whose
     classes the audited folder has, and no others. Certified where p and q are at most 0.05 and the
     excess at least 1 %. A class that fails the gate here counts among the tests, with p = 1.
     """
-    if ledger.training is None:
-        return ()
-    of, found, there = posterior(ledger), excess(ledger), posterior(ledger.training)
     place = {int(class_): at for at, class_ in enumerate(of.classes)}
     known = testable(of)
     pairs = []
-    for pair in pair_tests(ledger.training).accepted:
+    for pair in accepted:
         at = tuple(place.get(int(there.classes[one]), -1) for one in (pair.label, pair.source))
         if min(at) >= 0:
             pairs.append((at[0], at[1], pair))

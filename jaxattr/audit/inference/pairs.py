@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxattr.audit.inference.posterior import Posterior, once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.statistics import rates
 
 
@@ -35,12 +34,6 @@ class Tests(NamedTuple):
     statistic: np.ndarray
     accepted: tuple[Pair, ...]
     tests: int
-
-
-@once
-def pair_tests(ledger: Ledger) -> Tests:
-    """`compare_pairs` of the ledger's posterior, remembered on the ledger."""
-    return compare_pairs(posterior(ledger))
 
 
 def compare_pairs(of: Posterior) -> Tests:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage, sparse
 
-from jaxattr.audit.inference.posterior import once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.audit.ledger.columns import unit_maps
 from jaxattr.audit.statistics import rates
 
@@ -69,8 +69,7 @@ class Place(NamedTuple):
     """Of the cell where the statistic is largest."""
 
 
-@once
-def scan(ledger: Ledger) -> Scan:
+def scan(ledger: LedgerView, of: Posterior) -> Scan:
     """`compare` of the ledger's positive maps, each divided by its sum; one pass over the shards.
 
     A ledger without maps has no class to test.
@@ -98,12 +97,11 @@ def scan(ledger: Ledger) -> Scan:
     statistic = compare(mean, variance, counts[classes])
     inner, outer = (mean[:, :-1], statistic[:, :-1]), (mean[:, -1], statistic[:, -1])
     every = np.array(sorted(present), int)
-    known = _known(ledger, classes) if len(classes) >= CLASSES else np.zeros(len(classes), bool)
+    known = _known(of, classes) if len(classes) >= CLASSES else np.zeros(len(classes), bool)
     return Scan(grid, every, classes, counts[classes], *inner, *outer, known)
 
 
-def _known(ledger: Ledger, classes: Int[np.ndarray, "class"]) -> Bool[np.ndarray, "class"]:
-    of = posterior(ledger)
+def _known(of: Posterior, classes: Int[np.ndarray, "class"]) -> Bool[np.ndarray, "class"]:
     if not rates.knows_anything(of.model.log_loss, len(of.classes)):
         return np.zeros(len(classes), bool)
     return np.isin(classes, of.classes[rates.known_classes(of.correct, of.counts)])

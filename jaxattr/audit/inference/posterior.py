@@ -8,15 +8,13 @@ tests is K(K-1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.audit.ledger.reading import MEANS, PLAIN, OfChunk, Reader
 from jaxattr.audit.statistics import calibration as cal
 from jaxattr.audit.statistics.rates import Shares
@@ -25,8 +23,6 @@ KEPT = 20
 """Rivals kept per image; the rest counts as zero."""
 DISCRIMINANT_IMAGES = 10
 """Images that every class must have for the discriminant to be used."""
-
-Result = TypeVar("Result")
 
 
 class Posterior(NamedTuple):
@@ -69,20 +65,6 @@ class Posterior(NamedTuple):
         return kept.sum(axis=1) + own
 
 
-def once(function: Callable[[Ledger], Result]) -> Callable[[Ledger], Result]:
-    """Remember a function of a ledger on the ledger object: finished shards never change."""
-    key = f"{function.__module__}.{function.__qualname__}"
-
-    @wraps(function)
-    def remembered(ledger: Ledger) -> Result:
-        memory: dict[str, Any] = vars(ledger)
-        if key not in memory:
-            memory[key] = function(ledger)
-        return memory[key]
-
-    return remembered
-
-
 @dataclass(frozen=True)
 class Recipe:
     """What a posterior is made of: everything, unless a benchmark asks what a part is worth."""
@@ -104,13 +86,7 @@ class Recipe:
 ALL = Recipe()
 
 
-@once
-def posterior(ledger: Ledger) -> Posterior:
-    """The posterior that findings use, remembered on the ledger: `fit_posterior` of everything."""
-    return fit_posterior(ledger)
-
-
-def fit_posterior(ledger: Ledger, recipe: Recipe = ALL) -> Posterior:
+def fit_posterior(ledger: LedgerView, recipe: Recipe = ALL) -> Posterior:
     """Calibrate the ledger's logits and keep every image's label and best rivals.
 
     Passes: labels; the model's temperature, on the image as it is and on the mean over its views,

@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from jaxattr.audit.inference.posterior import Posterior, once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.statistics import rates
 
 ROUNDS = 3
@@ -27,12 +26,6 @@ FITTED_ON = 10_000
 _CHUNK = 4096
 _TINY = 1e-30
 _LEAST = 0.2  # share of a class's images that keep their label, at least
-
-
-@once
-def sharpened(ledger: Ledger) -> Posterior:
-    """`sharpen` of the ledger's posterior, remembered on the ledger."""
-    return sharpen(posterior(ledger))
 
 
 def sharpen(of: Posterior) -> Posterior:

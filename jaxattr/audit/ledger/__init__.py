@@ -7,6 +7,7 @@ from jaxattr.audit.ledger.ledger import FORMAT as FORMAT
 from jaxattr.audit.ledger.ledger import MAPS as MAPS
 from jaxattr.audit.ledger.ledger import Columns as Columns
 from jaxattr.audit.ledger.ledger import Ledger as Ledger
+from jaxattr.audit.ledger.ledger import LedgerView as LedgerView
 from jaxattr.audit.ledger.ledger import Receipt as Receipt
 from jaxattr.audit.ledger.ledger import earlier_folder as earlier_folder
 from jaxattr.audit.ledger.ledger import explained as explained

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -139,14 +140,59 @@ def explained(classes: int) -> int:
     return min(EXPLAINED, classes)
 
 
+class LedgerView(ABC):
+    """What can be read as a ledger: columns of the readable images, in index order.
+
+    `Ledger` reads them from disk, `training.Joined` from two ledgers; benchmarks hold them in
+    memory. `receipt.count` is how many images there are, readable or not.
+    """
+
+    folder: Path
+    """Where answers of probes are kept, and results written."""
+    receipt: Receipt
+    training: LedgerView | None
+    """Of the images that the model was trained on, fit for it by `training.check_training`."""
+
+    @abstractmethod
+    def parts(self, *columns: str, rows: int = 1) -> Iterator[Callable[[], Columns]]:
+        """The readers of what `iterate` gives, one a part."""
+
+    @abstractmethod
+    def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
+        """The named columns of some images, by `index`; maps come scaled, as `[row, column]`, and
+        those of several classes as `[class, row, column]`."""
+
+    @abstractmethod
+    def skipped(self) -> list[tuple[str, str]]:
+        """File and reason of every image that could not be read."""
+
+    def iterate(self, *columns: str, rows: int = 1) -> Iterator[Columns]:
+        """The named columns of the readable images, in index order, some shards at a time.
+
+        As many shards as hold `rows` images: where each of them is multiplied by something large,
+        many at once cost less.
+        """
+        return (read() for read in self.parts(*columns, rows=rows))
+
+    def each(
+        self, function: Callable[[Columns], Result], *columns: str, rows: int = 1
+    ) -> Iterator[Result]:
+        """`function` of what `iterate` gives, in its order; read and worked on in threads."""
+        return map_ahead(lambda read: function(read()), self.parts(*columns, rows=rows))
+
+    def read(self, *columns: str) -> Columns:
+        """The named columns of all readable images; keep to small columns."""
+        shards = list(self.each(lambda shard: shard, *columns, rows=_READ))
+        return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
+
+
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(LedgerView):
     """A ledger on disk, read shard by shard."""
 
     folder: Path
     receipt: Receipt
-    training: Ledger | None = field(default=None, kw_only=True)
-    """Of the images that the model was trained on, fit for it by `training.check_training`."""
+    training: LedgerView | None = field(default=None, kw_only=True)
 
     def shard(self, number: int) -> Path:
         """The file of one shard."""
@@ -184,31 +230,12 @@ class Ledger:
                 write_page_checksum=True,  # without them nine of ten flipped bits go unseen
             )
 
-    def iterate(self, *columns: str, rows: int = 1) -> Iterator[Columns]:
-        """The named columns of the readable images, in index order, some shards at a time.
-
-        As many shards as hold `rows` images: where each of them is multiplied by something large,
-        many at once cost less.
-        """
-        return (read() for read in self.parts(*columns, rows=rows))
-
-    def each(
-        self, function: Callable[[Columns], Result], *columns: str, rows: int = 1
-    ) -> Iterator[Result]:
-        """`function` of what `iterate` gives, in its order; read and worked on in threads."""
-        return map_ahead(lambda read: function(read()), self.parts(*columns, rows=rows))
-
     def parts(self, *columns: str, rows: int = 1) -> Iterator[Callable[[], Columns]]:
         """The readers of what `iterate` gives, one a part."""
         size = max(1, -(-rows // self.receipt.shard_size))
         for start in range(0, self.receipt.shards, size):
             numbers = range(start, min(start + size, self.receipt.shards))
             yield partial(self._part, numbers, columns)
-
-    def read(self, *columns: str) -> Columns:
-        """The named columns of all readable images; keep to small columns."""
-        shards = list(self.each(lambda shard: shard, *columns, rows=_READ))
-        return {name: np.concatenate([shard[name] for shard in shards]) for name in columns}
 
     def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
         """The named columns of some images, by `index`; maps come scaled, as `[row, column]`, and

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from jaxattr.audit.ledger.ledger import Columns, Ledger
+from jaxattr.audit.ledger.ledger import Columns, LedgerView
 
 CALIBRATED_ON = 10_000
 """Images that temperatures are fitted on, evenly spaced when there are more."""
@@ -23,7 +23,7 @@ OfChunk = Callable[[np.ndarray, np.ndarray, np.ndarray], Result]
 class Reader(NamedTuple):
     """Logits and features of a folder's images, by position among the readable ones."""
 
-    ledger: Ledger
+    ledger: LedgerView
     columns: tuple[str, str]
     """Of logits and features."""
     image: np.ndarray

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxattr.audit.ledger.ledger import Columns, Ledger, Receipt, read_ledger
+from jaxattr.audit.ledger.ledger import Columns, Ledger, LedgerView, Receipt, read_ledger
 from jaxattr.errors import LedgerError, printable
 
 LABELS = "other class names: give both folders the same words.txt, and the model its labels"
@@ -60,14 +60,21 @@ def same_model(training: Receipt, audited: Receipt) -> bool:
 
 
 @dataclass(frozen=True)
-class Joined(Ledger):
+class Joined(LedgerView):
     """Two ledgers read as one: the audited images first, then those of the training folder.
 
     Indices of the training folder are counted on from `offset`.
     """
 
-    audited: Ledger
-    other: Ledger
+    audited: LedgerView
+    other: LedgerView
+    receipt: Receipt
+    training: LedgerView | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The audited ledger's."""
+        return self.audited.folder
 
     @property
     def offset(self) -> int:
@@ -94,14 +101,17 @@ class Joined(Ledger):
         more = self.other.rows(second, *columns)
         return found | {index + self.offset: row for index, row in more.items()}
 
+    def skipped(self) -> list[tuple[str, str]]:
+        """Of both."""
+        return [*self.audited.skipped(), *self.other.skipped()]
 
-def joined(ledger: Ledger) -> Ledger:
+
+def joined(ledger: LedgerView) -> LedgerView:
     """The audited ledger, and the training folder's after it where one of the same model is."""
     if ledger.training is None or not same_model(ledger.training.receipt, ledger.receipt):
         return ledger
     total = ledger.receipt.count + ledger.training.receipt.count
-    receipt = replace(ledger.receipt, count=total, total=total)
-    return Joined(ledger.folder, receipt, ledger, ledger.training)
+    return Joined(ledger, ledger.training, replace(ledger.receipt, count=total, total=total))
 
 
 def _plain(value: Any) -> Any:

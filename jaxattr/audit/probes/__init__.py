@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxattr.audit.evidence.gather import read
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.audit.probes import background, crops, deletion, pasting, pictures, rewriting
 from jaxattr.audit.probes.store import Answered, Question, load, save
 from jaxattr.vit import Model
@@ -25,9 +26,14 @@ class Subject(NamedTuple):
     """Whom a probe asks: the model, and the images behind the ledger."""
 
     model: Model
-    ledger: Ledger
+    analysis: Analysis
     root: Path
     """Folder that the ledger's files are relative to."""
+
+    @property
+    def ledger(self) -> LedgerView:
+        """The ledger that the questions come from."""
+        return self.analysis.ledger
 
     def image(self, index: int) -> np.ndarray:
         """The normalised image `[row, column, channel]` of a ledger index, read again.
@@ -44,7 +50,7 @@ class Probe(NamedTuple):
 
     version: int
     """Raised when answers would change: answers of another version are asked for again."""
-    questions: Callable[[Ledger], list[Question]]
+    questions: Callable[[Analysis], list[Question]]
     """What this ledger raises, as JSON values; a pure function, bounded whatever the ledger."""
     answer: Callable[[Subject, Question], dict[str, Any]]
     """What the model says, as JSON values."""
@@ -68,12 +74,12 @@ class Open(NamedTuple):
     question: Question
 
 
-def open_questions(ledger: Ledger, probes: dict[str, Probe] = PROBES) -> list[Open]:
+def open_questions(analysis: Analysis, probes: dict[str, Probe] = PROBES) -> list[Open]:
     """What `ask` has still to ask of this ledger."""
     return [
         Open(name, question)
         for name, probe in probes.items()
-        for question in _outstanding(ledger, name, probe)[1]
+        for question in _outstanding(analysis, name, probe)[1]
     ]
 
 
@@ -92,7 +98,7 @@ def ask(
         ImageError: an image of the ledger cannot be read any more.
     """
     for name, probe in probes.items():
-        answered, outstanding = _outstanding(subject.ledger, name, probe)
+        answered, outstanding = _outstanding(subject.analysis, name, probe)
         save(subject.ledger, name, probe.version, answered, complete=not outstanding)
         for place, question in enumerate(outstanding, 1):
             answered.append(Answered(question, probe.answer(subject, question)))
@@ -101,10 +107,12 @@ def ask(
             progress(1)
 
 
-def _outstanding(ledger: Ledger, name: str, probe: Probe) -> tuple[list[Answered], list[Question]]:
+def _outstanding(
+    analysis: Analysis, name: str, probe: Probe
+) -> tuple[list[Answered], list[Question]]:
     """Answers that still hold, and questions without one."""
-    questions = json.loads(json.dumps(probe.questions(ledger)))
-    kept = load(ledger, name)
+    questions = json.loads(json.dumps(probe.questions(analysis)))
+    kept = load(analysis.ledger, name)
     old = [] if kept is None or kept.version != probe.version else kept.answers
     answered = [one for one in old if one.question in questions]
     known = [one.question for one in answered]

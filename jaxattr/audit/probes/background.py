@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxattr.audit.inference import places
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger.columns import log_softmax, lot
 from jaxattr.audit.probes.objects import Span, object_box
 from jaxattr.audit.probes.pasting import RECIPIENTS, Small, predict, recipients, third
@@ -31,12 +31,12 @@ _SMALLEST = 0.02
 _SPARE = 3  # images asked about for every one used: boxes may be missing or too large
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """One question a class of `places.border_candidates`: donors, recipients and third images."""
-    found = places.border_candidates(places.scan(ledger))
+    found = places.border_candidates(analysis.places)
     if not found:
         return []
-    columns = ledger.read("index", "label", "prediction")
+    columns = analysis.ledger.read("index", "label", "prediction")
     small = Small(columns["index"], columns["label"], columns["prediction"])
     label_of = dict(zip(small.image.tolist(), small.label.tolist(), strict=True))
     return [_question(small, label_of, label, statistic) for label, statistic in found]

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxattr.audit.inference.posterior import once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger.columns import log_softmax, lot
 from jaxattr.audit.probes.lots import known
 from jaxattr.audit.probes.store import Question
@@ -49,7 +48,7 @@ class _Images(NamedTuple):
     """Calibrated probability of the rival."""
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """One question a candidate, and one a control image of its two classes.
 
     Candidates are of classes that pass the gate (`statistics.known_classes`): the `CONTRADICTED`
@@ -59,14 +58,14 @@ def questions(ledger: Ledger) -> list[Question]:
     and give the rival less than `FLOOR`: one object, as far as the logits tell, of a pair whose
     crops may be confused all the same.
     """
-    of = _images(ledger)
+    of = analysis.remember(_images)
     wrong, right = np.flatnonzero(of.margin > 0), np.flatnonzero(of.margin <= 0)
     wrong = wrong[np.lexsort((of.image[wrong], -of.margin[wrong]))][:CONTRADICTED]
     doubted = right[of.chance[right] >= FLOOR]
     doubted = doubted[np.lexsort((of.image[doubted], -of.chance[doubted]))][:DOUBTED]
     asked = [(at, "candidate") for at in [*wrong.tolist(), *doubted.tolist()]]
     asked += [(at, "control") for at in _controls(of, [at for at, _ in asked])]
-    rows = ledger.rows([int(of.image[at]) for at, _ in asked], "map_pair")
+    rows = analysis.ledger.rows([int(of.image[at]) for at, _ in asked], "map_pair")
     if any(row["map_pair"] is None for row in rows.values()):
         return []  # gathered without maps
     return [
@@ -89,7 +88,7 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
     """
     grid = subject.model.config.grid
     image = subject.image(question["image"])
-    temperature = posterior(subject.ledger).model.temperature
+    temperature = subject.analysis.posterior.model.temperature
     boxes = [*question["boxes"], *quadrants(grid), *halves(grid)]
     parts = jnp.asarray(np.stack([crop(image, tuple(box), grid) for box in boxes]))
     logits = np.asarray(_predict(subject.model, parts), np.float64)
@@ -162,12 +161,11 @@ def crop(
     return np.einsum("ha,abc,wb->hwc", rows, part, columns, optimize=True)
 
 
-@once
-def _images(ledger: Ledger) -> _Images:
+def _images(analysis: Analysis) -> _Images:
     """The images of classes that the model knows."""
-    of, keep = posterior(ledger), known(ledger)
+    of, keep = analysis.posterior, known(analysis.posterior)
     parts, start = [], 0
-    for shard in ledger.iterate("index", "label", "rival", "logits"):
+    for shard in analysis.ledger.iterate("index", "label", "rival", "logits"):
         label, rival, rows = shard["label"], shard["rival"], np.arange(len(shard["label"]))
         logits = shard["logits"].astype(np.float64)
         chance = np.exp(log_softmax(logits / of.model.temperature))[rows, rival]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxattr.audit.evidence.gather import default_batch_size
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
 from jaxattr.metrics.perturbation import auc, perturb, ranks
@@ -32,25 +32,25 @@ TESTED = {"conservative": "map_label", "positive": "map_positive"}
 _perturb = jax.jit(perturb, static_argnames=("steps", "fill", "chunk_size"))
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """One question an image of the classes that the model knows, see `raise_questions`."""
-    return raise_questions(ledger, known(ledger))
+    return raise_questions(analysis, known(analysis.posterior))
 
 
-def raise_questions(ledger: Ledger, asked_about: Bool[np.ndarray, " image"]) -> list[Question]:
+def raise_questions(analysis: Analysis, asked_about: Bool[np.ndarray, " image"]) -> list[Question]:
     """One question an image, see `lots`; images that the model gets right come first.
 
     `donor` is another image of the same class, the next of those chosen: its maps are the null that
     has the same centre and the same lumps, but not this image's places.
     """
-    columns = ledger.read("index", "label", "prediction")
+    columns = analysis.ledger.read("index", "label", "prediction")
     columns = {name: values[asked_about] for name, values in columns.items()}
     right = columns["label"] == columns["prediction"]
     drawn = lots(columns["label"], first=right)
     asked: list[Question] = []
     for class_, members in drawn:
         images = columns["index"][members].tolist()
-        if ledger.rows(images[:1], "map_label")[images[0]]["map_label"] is None:
+        if analysis.ledger.rows(images[:1], "map_label")[images[0]]["map_label"] is None:
             return []  # gathered without maps
         asked += [
             {"label": class_, "image": image, "donor": donor}

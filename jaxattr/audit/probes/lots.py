@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxattr.audit.inference.posterior import posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.posterior import Posterior
 from jaxattr.audit.ledger.columns import lot
 from jaxattr.audit.statistics import rates
 
@@ -41,9 +40,8 @@ def lots(
     return drawn
 
 
-def known(ledger: Ledger) -> Bool[np.ndarray, " image"]:
+def known(of: Posterior) -> Bool[np.ndarray, " image"]:
     """Which readable images are of classes that pass the gate, see `rates.known_classes`."""
-    of = posterior(ledger)
     passing = rates.known_classes(of.correct, of.counts)
     passing &= rates.knows_anything(of.model.log_loss, len(of.classes))
     return passing[of.label]

@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 
 from jaxattr.audit.evidence.gather import default_batch_size
 from jaxattr.audit.inference import places
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.inference.places import Place
-from jaxattr.audit.ledger import Ledger
 from jaxattr.audit.ledger.columns import log_softmax, lot, unit_maps
 from jaxattr.audit.probes.store import Question
 from jaxattr.vit import predict as predict_one
@@ -66,26 +66,26 @@ class Small(NamedTuple):
     prediction: Int[np.ndarray, " image"]
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """One question a candidate of `places.candidates`: which windows go onto which images."""
-    found = places.candidates(places.scan(ledger))
-    return raise_questions(ledger, found)
+    found = places.candidates(analysis.places)
+    return raise_questions(analysis, found)
 
 
-def raise_questions(ledger: Ledger, found: list[Place]) -> list[Question]:
+def raise_questions(analysis: Analysis, found: list[Place]) -> list[Question]:
     """Questions about given places; see `questions`."""
-    grid = ledger.receipt.grid
+    grid = analysis.ledger.receipt.grid
     found = [one for one in found if len(places.elsewhere(one.box, grid))]
     if not found:
         return []
-    columns = ledger.read("index", "label", "prediction")
+    columns = analysis.ledger.read("index", "label", "prediction")
     small = Small(columns["index"], columns["label"], columns["prediction"])
-    maps = _maps(ledger, small, [one.label for one in found])
-    return [_question(ledger, small, one, *maps[one.label]) for one in found]
+    maps = _maps(analysis, small, [one.label for one in found])
+    return [_question(analysis, small, one, *maps[one.label]) for one in found]
 
 
 def _maps(
-    ledger: Ledger, small: Small, labels: list[int]
+    analysis: Analysis, small: Small, labels: list[int]
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Indices and maps of the images of some classes, evenly spaced where there are many."""
     wanted = {}
@@ -95,7 +95,7 @@ def _maps(
         wanted[label] = own[::step]
     every = np.concatenate(list(wanted.values()))
     parts: dict[int, np.ndarray] = {}
-    for shard in ledger.iterate("index", "map_positive"):
+    for shard in analysis.ledger.iterate("index", "map_positive"):
         for row in np.flatnonzero(np.isin(shard["index"], every)).tolist():
             parts[int(shard["index"][row])] = shard["map_positive"][row]
     return {
@@ -105,9 +105,9 @@ def _maps(
 
 
 def _question(
-    ledger: Ledger, small: Small, one: Place, own: np.ndarray, units: np.ndarray
+    analysis: Analysis, small: Small, one: Place, own: np.ndarray, units: np.ndarray
 ) -> Question:
-    grid = ledger.receipt.grid
+    grid = analysis.ledger.receipt.grid
     count = min(DONORS, len(own) // 2)
     here = places.shares(units, np.array([one.box]), grid)[:, 0]
     donors = np.argsort(-here, kind="stable")

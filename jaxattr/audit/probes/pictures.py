@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes import rewriting
 from jaxattr.audit.probes.store import Answered, Question, answers
 from jaxattr.audit.statistics.fragility import compare_budgets
@@ -44,13 +44,13 @@ def _smallest(model: Any, pixels: Any, to: Any) -> tuple[Any, Any]:
     return found.linf, found.rewritten.reached
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """The images of fragile classes and of the others whose budgets are nearest their median.
 
     They follow from the answers of `rewriting`: none before those are complete, and none where no
     class is fragile; at most `CLASSES * IMAGES * 2`.
     """
-    asked = answers(ledger, rewriting.NAME)
+    asked = answers(analysis.ledger, rewriting.NAME)
     if not asked:
         return []
     budget = np.array([one.answer["budget"] for one in asked], np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int32
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.probes.lots import known, lots
 from jaxattr.audit.probes.store import Question
 from jaxattr.vit import Image, Model, predict
@@ -49,13 +49,13 @@ class _State(NamedTuple):
     step: Array
 
 
-def questions(ledger: Ledger) -> list[Question]:
+def questions(analysis: Analysis) -> list[Question]:
     """One question an image that the model gets right, of classes that it knows; see `lots`.
 
     None where fewer than three classes have enough of them: there is nothing to compare with.
     """
-    columns = ledger.read("index", "label", "prediction")
-    right = (columns["label"] == columns["prediction"]) & known(ledger)
+    columns = analysis.ledger.read("index", "label", "prediction")
+    right = (columns["label"] == columns["prediction"]) & known(analysis.posterior)
     index, label = columns["index"][right], columns["label"][right]
     drawn = lots(label)
     if len(drawn) < CLASSES:

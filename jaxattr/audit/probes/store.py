@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.data.writing import replacing
 from jaxattr.errors import LedgerError
 
@@ -28,7 +28,7 @@ class Answers(NamedTuple):
     answers: list[Answered]
 
 
-def load(ledger: Ledger, name: str) -> Answers | None:
+def load(ledger: LedgerView, name: str) -> Answers | None:
     """The answers of a probe; none when it was never run on this ledger.
 
     Raises:
@@ -49,7 +49,7 @@ def load(ledger: Ledger, name: str) -> Answers | None:
 
 
 def save(
-    ledger: Ledger, name: str, version: int, answers: list[Answered], *, complete: bool
+    ledger: LedgerView, name: str, version: int, answers: list[Answered], *, complete: bool
 ) -> None:
     """Write the answers of a probe: whole or not at all."""
     path = ledger.folder / "probes" / f"{name}.json"
@@ -63,7 +63,7 @@ def save(
         temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
-def answers(ledger: Ledger, name: str) -> list[Answered]:
+def answers(ledger: LedgerView, name: str) -> list[Answered]:
     """The answers of a probe that was run to its end; none of one that was not."""
     kept = load(ledger, name)
     return kept.answers if kept is not None and kept.complete else []

@@ -10,8 +10,8 @@ from importlib.resources import files
 from typing import Any
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.ledger import MAPS, Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.ledger import MAPS
 from jaxattr.audit.ledger.training import same_model
 from jaxattr.audit.report import records, selection
 from jaxattr.audit.report.limits import limits
@@ -46,7 +46,7 @@ _COLUMNS = (
 
 
 def render(
-    ledger: Ledger, summary: Summary, findings: Sequence[Finding], *, budget: int = BUDGET
+    analysis: Analysis, summary: Summary, findings: Sequence[Finding], *, budget: int = BUDGET
 ) -> str:
     """One HTML page over a ledger, under `budget` bytes of UTF-8; what is left out is counted.
 
@@ -56,11 +56,11 @@ def render(
     """
     missing = [pair for pair in selection.finding_pairs(findings) if pair not in summary.pairs]
     if missing:
-        extra = summarize_pairs(ledger, missing)
+        extra = summarize_pairs(analysis.ledger, missing)
         summary = summary._replace(pairs={**summary.pairs, **extra})
     script = "\n".join(["'use strict';", *map(_text, _SCRIPTS)])
     style = "\n".join(map(_text, _STYLES))
-    data = _data(ledger, summary, findings, budget - len(script) - len(style) - 40_000)
+    data = _data(analysis, summary, findings, budget - len(script) - len(style) - 40_000)
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -70,14 +70,15 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    training = analysis.training
     return environment.get_template("page.html").render(
-        receipt=ledger.receipt,
-        training=ledger.training and ledger.training.receipt,
-        same_model=ledger.training and same_model(ledger.training.receipt, ledger.receipt),
-        partial=partial_sentence(ledger),
-        unlooked=unlooked_sentence(ledger.receipt.unlooked),
-        part=extent(ledger),
-        training_part=ledger.training and extent(ledger.training),
+        receipt=analysis.ledger.receipt,
+        training=training and training.ledger.receipt,
+        same_model=training and same_model(training.ledger.receipt, analysis.ledger.receipt),
+        partial=partial_sentence(analysis),
+        unlooked=unlooked_sentence(analysis.ledger.receipt.unlooked),
+        part=analysis.extent,
+        training_part=training and training.extent,
         data=data,
         script=script,
         style=style,
@@ -87,8 +88,8 @@ def render(
     )
 
 
-def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget: int) -> str:
-    shown_findings = _findings(ledger, findings, int(budget * _FINDINGS))
+def _data(analysis: Analysis, summary: Summary, findings: Sequence[Finding], budget: int) -> str:
+    shown_findings = _findings(analysis, findings, int(budget * _FINDINGS))
     class_order = selection.class_order(summary, findings)
     classes = selection.take(
         ((str(i), records.dumps(records.class_(summary.classes[i]))) for i in class_order),
@@ -112,17 +113,17 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
     named = records.mentioned(summary)
     for one in findings[: len(shown_findings.records)]:
         named.update(one.classes[:100])
-    cannot = limits(ledger)
+    cannot = analysis.remember(limits)
     named.update(cannot.refused[: records.CLASSES], cannot.small[: records.CLASSES])
     head = {
-        "run": _run(ledger),
-        "overall": records.overall(summary, ledger),
-        "limits": records.limits(ledger),
+        "run": _run(analysis),
+        "overall": records.overall(summary, analysis),
+        "limits": records.limits(analysis),
         "palettes": _palettes(),
     }
     # Image pages name up to seven classes more each; room for all labels is set aside at once.
-    every = set(range(len(ledger.receipt.labels)))
-    names = records.dumps(records.names(ledger, every if len(every) <= 2000 else named))
+    every = set(range(len(analysis.ledger.receipt.labels)))
+    names = records.dumps(records.names(analysis, every if len(every) <= 2000 else named))
     spent = sum(one.size for one in (shown_findings, classes, pairs, skipped))
     spent += len(names) + len(records.dumps(head)) + 1000
     order = selection.image_order(
@@ -131,7 +132,9 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
         pair_order[: len(pairs.records)],
         class_order[: len(classes.records)],
     )
-    images = selection.take(_images(ledger, order, budget - spent), summary.images, budget - spent)
+    images = selection.take(
+        _images(analysis, order, budget - spent), summary.images, budget - spent
+    )
     parts = {"findings": shown_findings, "classes": classes, "pairs": pairs, "images": images}
     parts["skipped"] = skipped
     head["shown"] = {name: [len(part.records), part.total] for name, part in parts.items()}
@@ -143,10 +146,10 @@ def _data(ledger: Ledger, summary: Summary, findings: Sequence[Finding], budget:
     return "{" + ",\n".join(fields) + "}"
 
 
-def _findings(ledger: Ledger, findings: Sequence[Finding], budget: int) -> selection.Taken:
+def _findings(analysis: Analysis, findings: Sequence[Finding], budget: int) -> selection.Taken:
     wanted = [index for one in findings for index in one.images[: records.EVIDENCE]]
-    file_of = {index: row["file"] for index, row in ledger.rows(wanted, "file").items()}
-    photos = _training_photos(ledger, findings, budget)
+    file_of = {index: row["file"] for index, row in analysis.ledger.rows(wanted, "file").items()}
+    photos = _training_photos(analysis, findings, budget)
     entries = (
         (str(rank), records.dumps(records.finding(one, file_of, photos)))
         for rank, one in enumerate(findings, 1)
@@ -154,26 +157,29 @@ def _findings(ledger: Ledger, findings: Sequence[Finding], budget: int) -> selec
     return selection.take(entries, len(findings), budget)
 
 
-def _training_photos(ledger: Ledger, findings: Sequence[Finding], budget: int) -> dict[int, bytes]:
+def _training_photos(
+    analysis: Analysis, findings: Sequence[Finding], budget: int
+) -> dict[int, bytes]:
     """Photos of the training folder for the first findings: at most a fifth of the budget."""
-    if ledger.training is None:
+    training = analysis.training
+    if training is None:
         return {}
     wanted = [image["index"] for one in findings for image in records.training_images(one)]
     wanted = list(dict.fromkeys(wanted))[: max(budget, 0) // (5 * _PHOTO)]
-    rows = ledger.training.rows(wanted, "thumbnail")
+    rows = training.ledger.rows(wanted, "thumbnail")
     return {index: row["thumbnail"] or b"" for index, row in rows.items()}
 
 
-def _images(ledger: Ledger, order: list[int], budget: int) -> Iterator[tuple[str, str]]:
+def _images(analysis: Analysis, order: list[int], budget: int) -> Iterator[tuple[str, str]]:
     """Serialised images, read in few passes over the shards; a photo takes at least 1.5 kB."""
     candidates = order[: max(budget, 0) // 1500]
-    rows = ledger.rows(candidates, *_COLUMNS)
+    rows = analysis.ledger.rows(candidates, *_COLUMNS)
     for index in candidates:
         yield str(index), records.dumps(records.image(rows[index]))
 
 
-def _run(ledger: Ledger) -> dict[str, Any]:
-    receipt = ledger.receipt
+def _run(analysis: Analysis) -> dict[str, Any]:
+    receipt = analysis.ledger.receipt
     return {"grid": list(receipt.grid), "model": receipt.model, "images": receipt.images}
 
 

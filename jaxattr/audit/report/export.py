@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.report.limits import STATED, limits
 from jaxattr.audit.report.limits_text import sentences
 from jaxattr.data.labels import LabelTable
@@ -45,13 +44,13 @@ COLUMNS = (
 )
 
 
-def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
+def findings_json(findings: Sequence[Finding], analysis: Analysis) -> str:
     """Findings as a JSON text; floats are rounded to six significant digits, never NaN.
 
     The same ledger and findings give the same bytes.
     """
-    names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
-    receipt, part = ledger.receipt, extent(ledger)
+    names, files = analysis.names, _files(findings, analysis)
+    receipt, part = analysis.ledger.receipt, analysis.extent
     content = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -63,23 +62,23 @@ def findings_json(findings: Sequence[Finding], ledger: Ledger) -> str:
         "count": receipt.count,
         "total": part.of_images,
         "partial": part.partial,
-        "training": _training(ledger),
-        "limits": _limits(ledger, names),
-        "skipped": [{"file": file, "reason": reason} for file, reason in ledger.skipped()],
+        "training": _training(analysis),
+        "limits": _limits(analysis, names),
+        "skipped": [{"file": file, "reason": reason} for file, reason in analysis.ledger.skipped()],
         "unlooked": [{"kind": kind, "count": count} for kind, count in receipt.unlooked],
         "findings": [_entry(one, names, files) for one in findings],
     }
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
+def findings_csv(findings: Sequence[Finding], analysis: Analysis) -> str:
     """Findings as CSV, one row and one line each, columns `COLUMNS`.
 
     Lists are joined by `;`. A member that holds a `;`, a `"` or what is not printable is written as
     a JSON string without any of them (`"a\\u003bb.jpg"`), so that splitting at `;` always gives
     the members. Elsewhere what is not printable is escaped likewise.
     """
-    names, files = LabelTable(ledger.receipt.labels), _files(findings, ledger)
+    names, files = analysis.names, _files(findings, analysis)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -92,23 +91,23 @@ def findings_csv(findings: Sequence[Finding], ledger: Ledger) -> str:
             "files": [files[image] for image in one.images],
             "effect_low": low,
             "effect_high": high,
-            "partial": "partial" if extent(ledger).partial else "",
+            "partial": "partial" if analysis.extent.partial else "",
         }
         writer.writerow([_cell(row[column]) for column in COLUMNS])
     return text.getvalue()
 
 
-def _training(ledger: Ledger) -> dict[str, Any] | None:
+def _training(analysis: Analysis) -> dict[str, Any] | None:
     """The training folder that was compared with, if there was one."""
-    if ledger.training is None:
+    if analysis.ledger.training is None:
         return None
     names = ("model", "images", "index", "count", "total")
-    return {name: getattr(ledger.training.receipt, name) for name in names}
+    return {name: getattr(analysis.ledger.training.receipt, name) for name in names}
 
 
-def _limits(ledger: Ledger, names: LabelTable) -> dict[str, Any]:
+def _limits(analysis: Analysis, names: LabelTable) -> dict[str, Any]:
     """What the audit could not see: in sentences, and the numbers behind them."""
-    of = limits(ledger)
+    of = analysis.remember(limits)
     sizes = [
         {
             **one._asdict(),
@@ -125,7 +124,7 @@ def _limits(ledger: Ledger, names: LabelTable) -> dict[str, Any]:
     }
     not_run = [{"what": what, "why": why} for what, why in of.not_run]
     numbers = {"tests": of.tests, "threshold": of.threshold, "sizes": sizes}
-    return {"sentences": sentences(of, ledger), **numbers, **lists, "not_run": not_run}
+    return {"sentences": sentences(of, analysis), **numbers, **lists, "not_run": not_run}
 
 
 def _entry(one: Finding, names: LabelTable, files: dict[int, str]) -> dict[str, Any]:
@@ -136,9 +135,9 @@ def _entry(one: Finding, names: LabelTable, files: dict[int, str]) -> dict[str, 
     }
 
 
-def _files(findings: Sequence[Finding], ledger: Ledger) -> dict[int, str]:
+def _files(findings: Sequence[Finding], analysis: Analysis) -> dict[int, str]:
     wanted = [image for one in findings for image in one.images]
-    return {index: row["file"] for index, row in ledger.rows(wanted, "file").items()}
+    return {index: row["file"] for index, row in analysis.ledger.rows(wanted, "file").items()}
 
 
 def _plain(value: Any) -> Any:

@@ -8,10 +8,9 @@ import numpy as np
 from scipy import stats
 
 from jaxattr.audit.findings.duplicate_image import split_of
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.inference.pairs import pair_tests, testable
-from jaxattr.audit.inference.posterior import DISCRIMINANT_IMAGES, Posterior, once, posterior
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.pairs import testable
+from jaxattr.audit.inference.posterior import DISCRIMINANT_IMAGES, Posterior
 from jaxattr.audit.ledger.training import same_model
 from jaxattr.audit.probes import PROBES, deletion, lots, rewriting
 from jaxattr.audit.probes.store import answers, load
@@ -75,16 +74,15 @@ class Limits(NamedTuple):
     """Kinds of findings that were not looked for, or in part, and why."""
 
 
-@once
-def limits(ledger: Ledger) -> Limits:
+def limits(analysis: Analysis) -> Limits:
     """Say what could not have been found, from the ledger's own posterior and class sizes.
 
     The images needed for a pair a ← b are those of `rates.images_needed`, on the ratios of the
     images of b; the smallest rate is found likewise. Two folders a are stated for each b: one it is
     never taken for (`p_a = 0`, the easiest there is) and the one it is taken for most.
     """
-    of, known = posterior(ledger), testable(posterior(ledger))
-    found = pair_tests(ledger)
+    of, known = analysis.posterior, testable(analysis.posterior)
+    found = analysis.pairs
     threshold = rates.threshold(found.tests, len(found.accepted))
     powers = {
         int(of.classes[one]): _power(of, one, threshold) for one in np.flatnonzero(known).tolist()
@@ -99,7 +97,7 @@ def limits(ledger: Ledger) -> Limits:
             class_ for class_, one in powers.items() if one.unlike is None or one.unlike > SMALL
         ),
         single=tuple(of.classes[of.counts == 1].tolist()),
-        not_run=tuple(_not_run(ledger, of, known)),
+        not_run=tuple(_not_run(analysis, of, known)),
     )
 
 
@@ -196,8 +194,8 @@ def _median(found: list[float | None]) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str, str]]:
-    found, part = [], extent(ledger)
+def _not_run(analysis: Analysis, of: Posterior, known: np.ndarray) -> list[tuple[str, str]]:
+    found, part = [], analysis.extent
     if len(of.image) == 0:
         return [("anything", "no image could be read")]
     if len(of.classes) < 2:
@@ -218,18 +216,20 @@ def _not_run(ledger: Ledger, of: Posterior, known: np.ndarray) -> list[tuple[str
         reason = "only audited images were compared with each other"
         found.append(("copies among the images that were left out", reason))
     first = of.image[:1].tolist()
-    maps = all(row["map_pair"] is not None for row in ledger.rows(first, "map_pair").values())
+    maps = all(
+        row["map_pair"] is not None for row in analysis.ledger.rows(first, "map_pair").values()
+    )
     if not maps:
         found.append(("places of the evidence", "this ledger was made without maps"))
-    found += _not_run_on_training(ledger, of)
-    return [*found, *_not_put_to_the_model(ledger, of, known, maps=maps)]
+    found += _not_run_on_training(analysis, of)
+    return [*found, *_not_put_to_the_model(analysis, of, known, maps=maps)]
 
 
 def _not_put_to_the_model(
-    ledger: Ledger, of: Posterior, known: np.ndarray, *, maps: bool
+    analysis: Analysis, of: Posterior, known: np.ndarray, *, maps: bool
 ) -> list[tuple[str, str]]:
     """What needs answers of the model, and was not asked, or had nothing to ask about."""
-    unasked = [name for name in PROBES if not _asked(ledger, name)]
+    unasked = [name for name in PROBES if not _asked(analysis, name)]
     if unasked:
         names = ", ".join(name.replace("_", " ") for name in unasked)
         reason = "their tests were not put to the model; run without --no-probes"
@@ -243,7 +243,7 @@ def _not_put_to_the_model(
         (rewriting.NAME, "fragile classes", " that the model gets right"),
         (deletion.NAME, "maps that explain nothing", " of classes that the model knows"),
     ):
-        tested = {one.question["label"] for one in answers(ledger, name)}
+        tested = {one.question["label"] for one in answers(analysis.ledger, name)}
         if len(tested) < len(of.classes) and (maps or name != deletion.NAME):
             reason = (
                 f"a class needs {lots.LEAST} audited images{right}, and {lots.IMAGES} are drawn"
@@ -252,11 +252,11 @@ def _not_put_to_the_model(
     return found
 
 
-def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]:
+def _not_run_on_training(analysis: Analysis, of: Posterior) -> list[tuple[str, str]]:
     """What needs the folder that the model was trained on, or all of it."""
-    found, part = [], extent(ledger)
-    if ledger.training is None:
-        files = (file for shard in ledger.iterate("file") for file in shard["file"])
+    found, part, training = [], analysis.extent, analysis.training
+    if training is None:
+        files = (file for shard in analysis.ledger.iterate("file") for file in shard["file"])
         splits = {split_of(file) for file in files}
         if len(splits) < 2:
             there = "the audited files" if part.partial else "the files"
@@ -268,11 +268,11 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
             found.append(("copies across splits", reason))
         what = "copies of training images, and proof of contamination that the model learned"
         return [*found, (what, UNTRAINED)]
-    receipt, there = ledger.training.receipt, posterior(ledger.training)
-    if not same_model(receipt, ledger.receipt):
+    receipt, there = training.ledger.receipt, training.posterior
+    if not same_model(receipt, analysis.ledger.receipt):
         reason = "another model, or another image size, made its audit, and features do not compare"
         found.append(("copies of training images", reason))
-    other = extent(ledger.training)
+    other = training.extent
     if other.partial:
         reason = f"its audit was limited to {other.images:,} of {other.of_images:,} images"
         found.append(("copies and wrong labels in a part of the training folder", reason))
@@ -286,6 +286,6 @@ def _not_run_on_training(ledger: Ledger, of: Posterior) -> list[tuple[str, str]]
     return found
 
 
-def _asked(ledger: Ledger, name: str) -> bool:
-    kept = load(ledger, name)
+def _asked(analysis: Analysis, name: str) -> bool:
+    kept = load(analysis.ledger, name)
     return kept is not None and kept.complete and kept.version == PROBES[name].version

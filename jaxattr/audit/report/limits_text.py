@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxattr.audit.inference.extent import Extent, extent
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.extent import Extent
 from jaxattr.audit.report.limits import STATED, Limits, SizePower
 from jaxattr.data.labels import LabelTable
 from jaxattr.data.listing import unlooked_sentence
@@ -13,9 +13,9 @@ from jaxattr.data.listing import unlooked_sentence
 _NAMED = 5
 
 
-def partial_sentence(ledger: Ledger) -> str:
+def partial_sentence(analysis: Analysis) -> str:
     """That only a part was audited; nothing when all of it was."""
-    of = extent(ledger)
+    of = analysis.extent
     if not of.partial:
         return ""
     left = len(of.left_out)
@@ -30,10 +30,10 @@ def partial_sentence(ledger: Ledger) -> str:
     return said.rstrip()
 
 
-def sentences(of: Limits, ledger: Ledger) -> list[str]:
+def sentences(of: Limits, analysis: Analysis) -> list[str]:
     """One sentence or two for each thing that could not be seen."""
-    names, part = LabelTable(ledger.receipt.labels), extent(ledger)
-    found = [partial_sentence(ledger)]
+    names, part = analysis.names, analysis.extent
+    found = [partial_sentence(analysis)]
     most = max(of.sizes, key=lambda one: one.classes, default=None)
     if most is not None:
         found.append(power_sentence(most, sum(one.classes for one in of.sizes), part))
@@ -45,7 +45,7 @@ def sentences(of: Limits, ledger: Ledger) -> list[str]:
         )
     if of.refused:
         found.append(f"Not tested, for the model does not know them: {_some(of.refused, names)}.")
-    skipped = len(ledger.skipped())
+    skipped = len(analysis.ledger.skipped())
     if skipped:
         take = "takes" if skipped == 1 else "take"
         found.append(f"{_count(skipped, 'image')} could not be read and {take} no part.")
@@ -53,7 +53,7 @@ def sentences(of: Limits, ledger: Ledger) -> list[str]:
         found.append(
             f"Of these classes no image could be read: {_some(sorted(part.left_out), names)}."
         )
-    found.append(unlooked_sentence(ledger.receipt.unlooked))
+    found.append(unlooked_sentence(analysis.ledger.receipt.unlooked))
     found += [f"Not looked for: {kind}, because {reason}." for kind, reason in of.not_run]
     return [one for one in found if one]
 

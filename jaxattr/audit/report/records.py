@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxattr.audit.findings.finding import Finding
-from jaxattr.audit.inference.extent import extent
-from jaxattr.audit.ledger import MAPS, Ledger, pack, pack_classes
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.ledger import MAPS, pack, pack_classes
 from jaxattr.audit.report.limits import limits as limits_of
 from jaxattr.audit.report.limits_text import sentences
 from jaxattr.audit.report.summary import ClassSummary, PairSummary, Summary
-from jaxattr.data.labels import LabelTable
 
 CONFUSIONS = 12
 EVIDENCE = 48
@@ -46,9 +45,9 @@ def packed(values: np.ndarray) -> list[Any]:
     return [_base64(small.tobytes()), number(scale, 6)]
 
 
-def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
+def overall(summary: Summary, analysis: Analysis) -> dict[str, Any]:
     """The numbers of the first page."""
-    part = extent(ledger)
+    part = analysis.extent
     return {
         "images": summary.images,
         "correct": summary.correct,
@@ -57,21 +56,21 @@ def overall(summary: Summary, ledger: Ledger) -> dict[str, Any]:
         "calibrationError": number(summary.calibration_error),
         "bins": [[number(float(value)) for value in row] for row in summary.bins],
         "present": len(summary.classes),
-        "labels": len(ledger.receipt.labels),
+        "labels": len(analysis.ledger.receipt.labels),
         "partial": part.partial,
         "count": part.images,
         "total": part.of_images,
         "leftOut": len(part.left_out),
         "skipped": len(summary.skipped),
-        "unlooked": [list(one) for one in ledger.receipt.unlooked],
+        "unlooked": [list(one) for one in analysis.ledger.receipt.unlooked],
     }
 
 
-def limits(ledger: Ledger) -> dict[str, Any]:
+def limits(analysis: Analysis) -> dict[str, Any]:
     """What the audit cannot see: sentences, and power by class size."""
-    of = limits_of(ledger)
+    of = limits_of(analysis.ledger)
     return {
-        "sentences": sentences(of, ledger),
+        "sentences": sentences(of, analysis),
         "tests": of.tests,
         "sizes": [
             [
@@ -201,15 +200,15 @@ def image(row: dict[str, Any]) -> list[Any]:
     ]
 
 
-def names(ledger: Ledger, indices: set[int]) -> dict[str, list[str | int]]:
+def names(analysis: Analysis, indices: set[int]) -> dict[str, list[str | int]]:
     """Of the classes that the page speaks of: short name, full label, wnid, how many images of it
     the whole folder has (-1: not known), and whether it was audited."""
-    table, sizes = LabelTable(ledger.receipt.labels), dict(ledger.receipt.sizes)
-    unknown, audited = 0 if sizes else -1, extent(ledger).classes
+    table, sizes = analysis.names, dict(analysis.ledger.receipt.sizes)
+    unknown, audited = 0 if sizes else -1, analysis.extent.classes
     return {
         str(index): [
             table.short(index),
-            ledger.receipt.labels[index],
+            analysis.ledger.receipt.labels[index],
             table.wnid(index) or "",
             sizes.get(index, unknown),
             int(index in audited),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.audit.ledger.columns import (
     PHOTO,
     Best,
@@ -117,7 +117,7 @@ class Summary(NamedTuple):
         return float(np.abs(self.bins[:, 1] - self.bins[:, 2]).sum() / max(self.images, 1))
 
 
-def summarize(ledger: Ledger) -> Summary:
+def summarize(ledger: LedgerView) -> Summary:
     """Read the ledger and say what it holds, per class and per class against its rivals.
 
     Memory is bounded by (classes with images) x (classes of the model), whatever the number of
@@ -143,7 +143,7 @@ def summarize(ledger: Ledger) -> Summary:
 
 
 def summarize_pairs(
-    ledger: Ledger, pairs: Iterable[tuple[int, int]]
+    ledger: LedgerView, pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], PairSummary]:
     """The named pairs (label, rival); those without an image are left out."""
     wanted = {pair: _Pair(ledger.receipt.grid) for pair in pairs}
@@ -168,7 +168,7 @@ class _Classes:
 
     columns = ("index", "label", "prediction", "rival", "logits", "map_label", "thumbnail")
 
-    def __init__(self, ledger: Ledger, present: Int[np.ndarray, "class"]) -> None:
+    def __init__(self, ledger: LedgerView, present: Int[np.ndarray, "class"]) -> None:
         self.grid, self.present = ledger.receipt.grid, present
         self.names = np.flatnonzero(present)
         self.row = np.cumsum(present > 0) - 1
@@ -290,7 +290,7 @@ class _Pair:
         )
 
 
-def _images_per_class(ledger: Ledger) -> Int[np.ndarray, "class"]:
+def _images_per_class(ledger: LedgerView) -> Int[np.ndarray, "class"]:
     counts = np.zeros(len(ledger.receipt.labels), np.int64)
     for shard in ledger.iterate("label"):
         counts += np.bincount(shard["label"], minlength=len(counts))

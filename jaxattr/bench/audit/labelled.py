@@ -7,13 +7,15 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxattr.audit.ledger import Columns, Ledger
+from jaxattr.audit.ledger import Columns, Ledger, LedgerView, Receipt
 from jaxattr.audit.ledger.reading import MEANS, PLAIN
 from jaxattr.errors import DatasetError
 
@@ -21,10 +23,13 @@ _COLUMNS = ("index", "label", *PLAIN)
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled(Ledger):
+class Labelled(LedgerView):
     """Columns of a ledger held in memory; maps are left out, for they belong to a label."""
 
-    columns: dict[str, np.ndarray]
+    folder: Path
+    receipt: Receipt
+    columns: Columns
+    training: LedgerView | None = None
 
     @property
     def label(self) -> Int[np.ndarray, " image"]:
@@ -40,6 +45,14 @@ class Labelled(Ledger):
         """All images at once, whatever `rows` asks for."""
         del rows
         yield lambda: {name: self.columns[name] for name in columns}
+
+    def rows(self, indices: Sequence[int], *columns: str) -> dict[int, dict[str, Any]]:
+        """Of the columns that are held, with the labels as they were moved."""
+        at = np.searchsorted(self.columns["index"], np.asarray(indices, int))
+        return {
+            index: {name: self.columns[name][place] for name in columns}
+            for index, place in zip(indices, at.tolist(), strict=True)
+        }
 
     def skipped(self) -> list[tuple[str, str]]:
         """None: unreadable images were left out."""

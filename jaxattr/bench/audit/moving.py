@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxattr.audit.inference.posterior import Recipe, fit_posterior, posterior
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.posterior import Recipe, fit_posterior
 from jaxattr.bench.audit.labelled import Labelled
 from jaxattr.errors import DatasetError
 
@@ -191,7 +192,7 @@ def _null(chosen: Labelled, kind: str, rng: np.random.Generator) -> Planted:
 
 def _from_posterior(chosen: Labelled, rng: np.random.Generator) -> np.ndarray:
     """A label for each image from its own calibrated posterior: a set with nothing wrong."""
-    of = posterior(chosen)
+    of = Analysis(chosen).posterior
     p = np.concatenate([of.label_probability[:, None], of.rival_probability], axis=1)
     p = np.cumsum(p, axis=1, dtype=np.float64)
     drawn = (rng.random(len(p)) * p[:, -1])[:, None] >= p

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxattr.audit.findings.mislabelled_image import suspicion
-from jaxattr.audit.inference.pairs import Tests, compare_pairs, pair_tests, testable
-from jaxattr.audit.inference.posterior import Posterior, Recipe, fit_posterior, posterior
+from jaxattr.audit.inference.analysis import Analysis
+from jaxattr.audit.inference.pairs import Tests, compare_pairs, testable
+from jaxattr.audit.inference.posterior import Posterior, Recipe, fit_posterior
 from jaxattr.audit.statistics import calibration
 from jaxattr.bench.audit.labelled import Labelled
 
@@ -48,7 +49,9 @@ class Ranking(NamedTuple):
 
 def audit(given: Labelled) -> Ranking:
     """The findings as `jaxattr audit` makes them, images by the odds of a wrong label."""
-    return _audited(given, posterior(given), pair_tests(given), suspicion(given).log_odds)
+    analysis = Analysis(given)
+    seen = analysis.remember(suspicion)
+    return _audited(given, analysis.posterior, analysis.pairs, seen.log_odds)
 
 
 def without(recipe: Recipe) -> Callable[[Labelled], Ranking]:
@@ -94,7 +97,7 @@ def cleanlab(given: Labelled) -> Ranking:
 
 def cleanlab_ours(given: Labelled) -> Ranking:
     """The same on the audit's calibrated posterior: what the test is worth, apart from it."""
-    of = posterior(given)
+    of = Analysis(given).posterior
     p = np.zeros((len(of.label), len(of.classes)))
     np.put_along_axis(p, of.rival.astype(np.int64), of.rival_probability, axis=1)
     p[np.arange(len(p)), of.label] = of.label_probability
