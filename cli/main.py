@@ -127,6 +127,10 @@ class LazyGroup(Near):
         except OSError:  # stderr cannot take the message
             process.end(Failure.exit_code)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[process.ARGUMENTS] = tuple(args)  # for what results say of their origin
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 

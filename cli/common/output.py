@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -150,6 +151,16 @@ def check_figure(figure: Path | None) -> None:
         raise click.BadParameter(
             f"the folder {figure.parent} does not exist; make it first.", param_hint="--figure"
         )
+
+
+def origin(model: Model, **facts: Any) -> dict[str, Any]:
+    """What a JSON says of its origin: software, weights, device, the command; and `facts`."""
+    from dataclasses import asdict
+
+    from jaxattr.vit.provenance import provenance
+
+    words = click.get_current_context().meta.get(process.ARGUMENTS, ())
+    return {**asdict(provenance(model)), "command": shlex.join(["jaxattr", *words]), **facts}
 
 
 def as_json(content: dict[str, Any]) -> bytes:

@@ -22,6 +22,9 @@ CODES = {signal.SIGINT: 2, signal.SIGTERM: 128 + signal.SIGTERM}
 _PATIENCE = 2.0
 """Seconds that a computation on the device may go on after a signal."""
 
+ARGUMENTS = "jaxattr.cli.arguments"
+"""Key of the command line's words in `click.Context.meta`."""
+
 
 class Signals:
     """What Ctrl-C and SIGTERM do: end the command as an exception; the second one, at once."""

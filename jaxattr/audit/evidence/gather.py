@@ -30,6 +30,7 @@ from jaxattr.data.dataset import Dataset
 from jaxattr.errors import ImageError
 from jaxattr.heads import check_classifier
 from jaxattr.vit import Model, Preprocessing
+from jaxattr.vit.provenance import fingerprint
 
 Row = dict[str, Any]
 _Look = Callable[[jax.Array, jax.Array], Evidence | Glance]
@@ -133,16 +134,6 @@ def gather(
 def default_batch_size() -> int:
     """Images at once: few where they are explained one by one, many on an accelerator."""
     return 8 if jax.default_backend() == "cpu" else 64
-
-
-def fingerprint(model: Model) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.parameters):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _members(ledger: Ledger, number: int) -> range:
