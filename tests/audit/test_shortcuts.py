@@ -101,7 +101,7 @@ class World:
         config = SimpleNamespace(patch_size=(PATCH, PATCH), image_size=(SIDE, SIDE))
         preprocessing = Preprocessing(resize=(SIDE, SIDE))
         model = SimpleNamespace(config=config, preprocessing=preprocessing)
-        self.subject = InMemory(cast(Model, model), self.ledger, self.root)
+        self.subject = InMemory(cast(Model, model), Analysis(self.ledger), self.root)
         self.subject.images = self.images
 
     def mark_boxes(self) -> None:

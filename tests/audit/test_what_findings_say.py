@@ -228,7 +228,7 @@ def test_maps_that_are_useless_are_named_and_those_that_are_not_are_recommended(
     kinds = ("useless", "good", "positive", "unclear")
     answered = [one for at, kind in enumerate(kinds) for one in _answered(rng, at, kind)]
     save(ledger, "deletion", 1, answered, complete=True)
-    found: list[Any] = list(unexplained_class(ledger))
+    found: list[Any] = list(unexplained_class(Analysis(ledger)))
     both, one = found
     assert both.title.startswith("Do not read the maps of ant: ")
     assert one.title.startswith("Do not read the conservative maps of cat: ")
@@ -261,7 +261,7 @@ def test_a_fragile_class_says_its_own_and_the_others_budget(tmp_path):
         for number in range(8)
     ]
     save(ledger, "rewriting", 1, answered, complete=True)
-    one = only(fragile_class(ledger))
+    one = only(fragile_class(Analysis(ledger)))
     own = np.median([each.answer["budget"] for each in answered if each.question["label"] == 1])
     rest = np.median([each.answer["budget"] for each in answered if each.question["label"] != 1])
     assert f"A change of {own:.2g} grey levels" in one.detail
@@ -287,7 +287,7 @@ def test_two_objects_say_which_crop_is_how_sure(tmp_path):
         asked("control", 12, 1, 0, (0.9, 0.1)),
     ]
     save(ledger, "crops", 1, answered, complete=True)
-    one = only(two_objects(ledger))
+    one = only(two_objects(Analysis(ledger)))
     assert "recognised as ant (97%) and another as bee (84%)" in one.detail
 
 

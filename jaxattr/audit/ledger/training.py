@@ -36,7 +36,7 @@ def read_training(folder: Path, audited: Receipt) -> Ledger:
     return ledger
 
 
-def check_training(training: Ledger, audited: Receipt) -> None:
+def check_training(training: LedgerView, audited: Receipt) -> None:
     """Refuse a ledger whose classes do not compare, or that is the audited one.
 
     Raises:

@@ -68,7 +68,7 @@ def overall(summary: Summary, analysis: Analysis) -> dict[str, Any]:
 
 def limits(analysis: Analysis) -> dict[str, Any]:
     """What the audit cannot see: sentences, and power by class size."""
-    of = limits_of(analysis.ledger)
+    of = analysis.remember(limits_of)
     return {
         "sentences": sentences(of, analysis),
         "tests": of.tests,

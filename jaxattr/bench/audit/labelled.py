@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from jaxattr.audit.ledger import Columns, Ledger, LedgerView, Receipt
+from jaxattr.audit.ledger import Columns, LedgerView, Receipt
 from jaxattr.audit.ledger.reading import MEANS, PLAIN
 from jaxattr.errors import DatasetError
 
@@ -78,7 +78,7 @@ class Labelled(LedgerView):
         return Labelled(self.folder, receipt, columns)
 
 
-def hold(ledger: Ledger) -> Labelled:
+def hold(ledger: LedgerView) -> Labelled:
     """Read the readable images of a ledger into memory: 4 bytes per logit and feature, and view.
 
     Raises:

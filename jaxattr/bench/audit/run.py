@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxattr import metrics
-from jaxattr.audit.ledger import Ledger
+from jaxattr.audit.ledger import LedgerView
 from jaxattr.bench.audit import moving, rankings
 from jaxattr.bench.audit import scores as audit_scores
 from jaxattr.bench.audit.labelled import Labelled, hold
@@ -60,7 +60,7 @@ def conditions(
 
 
 def run(
-    ledger: Ledger,
+    ledger: LedgerView,
     *,
     rows: Sequence[Condition] = (),
     seeds: Sequence[int] = tuple(range(10)),
