@@ -56,7 +56,8 @@ def shared() -> Iterator[None]:
     replacements[forward] = run
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
-            if not name.startswith(("jaxattr.", "golden_")) or name == "jaxattr.vit":
+            own = name == "jaxattr.vit" or name.startswith("jaxattr.vit.")
+            if own or not name.startswith(("jaxattr.", "golden_")):
                 continue
             for attribute, value in list(vars(module).items()):
                 if callable(value) and getattr(value, "__hash__", None) and value in replacements:

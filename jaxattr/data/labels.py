@@ -206,7 +206,7 @@ def nameless(labels: Iterable[str]) -> bool:
 @cache
 def imagenet_wnids() -> tuple[str, ...]:
     """The WordNet ids of ImageNet-1k in class order."""
-    text = (files("jaxattr.checkpoints") / "imagenet_wnids.txt").read_text(encoding="ascii")
+    text = (files("jaxattr.data") / "imagenet_wnids.txt").read_text(encoding="ascii")
     return tuple(text.split())
 
 

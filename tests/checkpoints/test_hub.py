@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from models.fake_hub import TOKEN, Hub, serve
+from fake_hub import TOKEN, Hub, serve
 
 from jaxattr.checkpoints.convert import flat_parameters
 from jaxattr.vit import ViTConfig, initialize

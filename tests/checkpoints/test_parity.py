@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import outside
-from models.renaming import to_google, to_timm, to_transformers_4
+from renaming import to_google, to_timm, to_transformers_4
 from safetensors.numpy import load_file, save_file
 
 import jaxattr

@@ -51,7 +51,7 @@ def test_other_suffixes_are_refused(tmp_path):
 def test_no_pyplot_and_no_lasting_settings():
     code = (
         "import sys, matplotlib, numpy as np; before = matplotlib.rcParams.copy()\n"
-        "from jaxattr import figures\n"
+        "from jaxattr.plot import figures\n"
         "panel = figures.Panel(np.eye(3, dtype='f4'), 'a', 'b', 'c', 'd')\n"
         "figures.encode(figures.explanation(np.zeros((9, 9, 3), 'u1'), [panel]), 'svg')\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
