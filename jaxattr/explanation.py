@@ -313,7 +313,7 @@ def _loss_name(loss: str | None, link: str | None, paired: bool) -> str:
         )
     if loss == "log-odds" and link is None:
         raise JaxattrError(
-            "loss 'log-odds' wants probabilities, and this model is a regression, whose outputs "
+            "loss 'log-odds' needs probabilities, and this model is a regression, whose outputs "
             "are values; leave out loss, or take 'logit'."
         )
     # The log-odds of a sigmoid are its logit.

@@ -149,7 +149,7 @@ def check_classifier(model: Model, task: str) -> None:
         return
     if config.problem == "single_label":
         raise JaxattrError(
-            f"{task} wants a softmax over two classes or more, and this model has one logit; make "
+            f"{task} needs a softmax over two classes or more, and this model has one logit; make "
             f"two classes of it with jaxattr.heads.two_classes."
         )
     what = {
@@ -157,7 +157,7 @@ def check_classifier(model: Model, task: str) -> None:
         "regression": "a regression: its outputs are values",
     }[config.problem]
     raise JaxattrError(
-        f"{task} wants a model that gives each image one class, and this model's head is {what} "
+        f"{task} needs a model that gives each image one class, and this model's head is {what} "
         f"(problem_type in its config.json). Use a single-label classifier; jaxattr explain works "
         f"with this model."
     )
@@ -179,7 +179,7 @@ def two_classes(model: Model, index: int = 0, names: tuple[str, str] | None = No
     """
     if link(model.config) != "sigmoid":
         raise JaxattrError(
-            f"two_classes wants a head whose outputs are each there or not (one logit, or "
+            f"two_classes needs a head whose outputs are each there or not (one logit, or "
             f"multi-label), and this one's problem is {model.config.problem} with "
             f"{model.config.classes} outputs; use the model as it is."
         )

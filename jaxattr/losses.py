@@ -98,7 +98,7 @@ def _as_array(class_: Any, what: str) -> Any:
     try:
         return np.asarray(class_)
     except (TypeError, ValueError):
-        raise LabelError(f"{what} {_short(class_)} is no number; give a whole number.") from None
+        raise LabelError(f"{what} {_short(class_)} is not a number; give a whole number.") from None
 
 
 def _short(value: Any) -> str:

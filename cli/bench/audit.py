@@ -43,7 +43,7 @@ class Shares(click.ParamType):
         except ValueError:
             shares = ()
         if not shares or not all(0 < share <= 0.5 for share in shares):
-            self.fail(f"{value!r} is no list of shares up to a half; write 2%,5% or 0.02,0.05.")
+            self.fail(f"{value!r} is not a list of shares up to a half; write 2%,5% or 0.02,0.05.")
         return shares
 
 

@@ -81,7 +81,7 @@ def boxes(choice: options.Choice, **given: Any) -> None:
 
     Percent, higher is better; in brackets 95 % bootstrap intervals over photos. A map without a
     sign passes the first without saying anything; a random map and a centred blob show what chance
-    and a photographer's habits give. A box is no outline: part of it is background.
+    and a photographer's habits give. A box is not an outline: part of it is background.
 
     \b
     Examples:

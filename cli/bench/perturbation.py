@@ -40,8 +40,8 @@ class Fractions(click.ParamType):
             shares = ()
         if not 0 < len(shares) <= _MOST_FRACTIONS or not all(0 <= one <= 1 for one in shares):
             self.fail(
-                f"{value[:60]!r} is no list of at most {_MOST_FRACTIONS} fractions up to 1; write "
-                "0,0.25,0.5."
+                f"{value[:60]!r} is not a list of at most {_MOST_FRACTIONS} fractions up to 1; "
+                "write 0,0.25,0.5."
             )
         return shares
 

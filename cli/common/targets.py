@@ -70,7 +70,7 @@ def question(
     paired = guided or bool(details)
     if loss == "log-odds" and link is None:
         raise click.UsageError(
-            "--loss log-odds wants probabilities, and this model is a regression, whose outputs "
+            "--loss log-odds needs probabilities, and this model is a regression, whose outputs "
             "are values; leave out --loss, or write --loss logit."
         )
     loss = loss or default_loss(link, against is not None or paired)

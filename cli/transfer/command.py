@@ -196,7 +196,7 @@ def _run(
     bad = ~np.isfinite(found.logits).all(axis=1)
     if bad.any():
         raise Failure(
-            f"at step {found.steps[bad][0]} the logits are no numbers any more; lower "
+            f"at step {found.steps[bad][0]} the logits are not numbers any more; lower "
             f"--learning-rate (it was {asked.rate:g}) or take --parameters scores."
         )
     film = Film(

@@ -1,6 +1,6 @@
 """How long a computation takes once it is warm: the one clock behind every printed time of a map.
 
-The first execution of a compiled function is no measurement of the later ones: it starts threads,
+The first execution of a compiled function does not measure the later ones: it starts threads,
 touches its memory for the first time and may wait for transfers, and took 5 to 13 times as long
 on two cores of a CPU.
 """

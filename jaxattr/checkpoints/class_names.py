@@ -106,7 +106,8 @@ def checked(labels: Any, origin: str, *classes: int) -> tuple[str, ...]:
         labels = _in_order(labels, origin)
     if not isinstance(labels, list | tuple) or len(labels) not in classes:
         many = isinstance(labels, list | tuple)
-        count = f"{len(labels)} labels" if many else f"{quoted(labels)}, which is no list of labels"
+        single = f"{quoted(labels)}, which is not a list of labels"
+        count = f"{len(labels)} labels" if many else single
         raise CheckpointError(
             f"{origin} holds {count}, the head has {classes[0]} classes; give one label for each "
             f"class, in the order of the outputs."

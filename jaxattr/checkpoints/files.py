@@ -71,7 +71,7 @@ def read_values(stored: Mapping[str, Stored]) -> dict[str, np.ndarray]:
         if one.dtype not in _FLOATS:
             raise CheckpointError(
                 f"{one.path}: tensor {short_name(one.name)} is stored as {one.dtype}, which is "
-                f"quantised or no weight at all; wanted float32, float64, float16 or bfloat16: "
+                f"quantised or not a weight at all; wanted float32, float64, float16 or bfloat16: "
                 f"save the weights as such (in transformers model.dequantize(), where it is "
                 f"quantised)."
             )
@@ -149,8 +149,8 @@ def shards(index: Path) -> list[str]:
     outside = [name for name in names if Path(name).name != name or not name.isprintable()]
     if outside:
         raise CheckpointError(
-            f"{index}: lists {quoted(outside[0])}, which is no name of a file in its own folder; "
-            f"use an index that lists plain file names."
+            f"{index}: lists {quoted(outside[0])}, which is not the name of a file in its own "
+            f"folder; use an index that lists plain file names."
         )
     return names
 

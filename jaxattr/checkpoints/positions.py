@@ -31,7 +31,7 @@ def resample(
     if resized.tokens > _MOST_TOKENS:
         raise CheckpointError(
             f"image size {image_size[0]} x {image_size[1]} makes {resized.tokens} tokens, whose "
-            f"attention no memory holds; choose a size with at most {_MOST_TOKENS}."
+            f"attention does not fit in memory; choose a size with at most {_MOST_TOKENS}."
         )
     if resized.grid == config.grid:
         return parameters, resized

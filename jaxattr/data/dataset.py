@@ -486,7 +486,7 @@ def _complaint(rows: _Rows, names: list[str], unknown: list[str], table: LabelTa
     splits = [name for name in unknown if name.lower() in _SPLITS]
     if unit == "folder" and splits and len(unknown) in (len(splits), len(names)):
         return (
-            f"{_some(splits)} are no classes of the model but look like parts of a data set; "
+            f"{_some(splits)} are not classes of the model but look like parts of a data set; "
             "give the folder of one of them"
         )
     leave = f"leave them out (--exclude {unknown[0]!r})"

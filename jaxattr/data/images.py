@@ -252,7 +252,7 @@ def _opened(source: str | os.PathLike[str], name: str) -> Iterator[io.BufferedRe
         if path.is_dir():
             raise ImageError(f"{name}: is a folder, wanted an image file")
         if path.exists() and not path.is_file():
-            raise ImageError(f"{name}: is no regular file, wanted an image file")
+            raise ImageError(f"{name}: is not a regular file, wanted an image file")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
@@ -286,7 +286,7 @@ def _loaded(file: File, name: str, max_pixels: int) -> Iterator[Image.Image]:
         raise
     except MemoryError:
         raise ImageError(
-            f"{name}: too large to decode in the memory there is; scale it down or leave it out"
+            f"{name}: too large to decode in the available memory; scale it down or leave it out"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(

@@ -278,8 +278,8 @@ def _entries(text: str, line: int, name: str) -> dict[str, Any]:
         raise DatasetError(f"{name}, line {line}: is not valid JSON ({reason})") from None
     if not isinstance(entries, dict):
         raise DatasetError(
-            f"{name}, line {line}: is no JSON object, wanted one in each line, with file_name and "
-            "label"
+            f"{name}, line {line}: is not a JSON object, wanted one in each line, with file_name "
+            "and label"
         )
     return entries
 

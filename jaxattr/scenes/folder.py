@@ -215,7 +215,7 @@ def _move(temporary: Path, path: Path, facts: dict[str, str]) -> None:
         while not (path / TRUTH).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         if read_facts(path / TRUTH) != facts:
-            raise DatasetError(f"{path}: has got other files meanwhile; name a new one.") from None
+            raise DatasetError(f"{path}: now holds other files; name a new one.") from None
         return
     for name in (MASKS, TRUTH):
         if (temporary / name).exists():

@@ -427,17 +427,17 @@ def check_image(model: Model, image: Any) -> None:
     wanted = (*config.image_size, config.channels)
     if not isinstance(image, jax.Array | np.ndarray):
         raise ImageError(
-            f"image is a {type(image).__name__}, the model wants an array of shape {wanted} "
+            f"image is a {type(image).__name__}, the model needs an array of shape {wanted} "
             f"(height, width, channel); make it with jaxattr.images.preprocess."
         )
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ImageError(
-            f"image is of type {image.dtype}, the model wants normalised floating-point numbers; "
+            f"image is of type {image.dtype}, the model needs normalised floating-point numbers; "
             f"make it with jaxattr.images.preprocess, or jaxattr.images.normalize raw pixels."
         )
     if image.shape != wanted:
         raise ImageError(
-            f"image has shape {image.shape}, the model wants {wanted} (height, width, channel); "
+            f"image has shape {image.shape}, the model needs {wanted} (height, width, channel); "
             f"{_shape_advice(image.shape, wanted)}."
         )
     if isinstance(image, Tracer):
@@ -445,7 +445,7 @@ def check_image(model: Model, image: Any) -> None:
     highest = float(np.max(np.abs(np.asarray(image, np.float32))))  # NaN where there is one
     if not highest <= _largest(model.preprocessing):
         raise ImageError(
-            f"image holds {highest:g}, which no normalised image does; make it with "
+            f"image holds {highest:g}, which a normalised image does not; make it with "
             f"jaxattr.images.preprocess, or jaxattr.images.normalize raw pixels."
         )
 

@@ -332,7 +332,7 @@ def test_the_command_on_scenes(tmp_path: Path, monkeypatch):
     assert table.stdout.startswith("RANDOM\nn   rate  method  ")
     wrong = bench(*common, "--rates", "80%")
     assert wrong.exit_code == 2
-    assert "is no list of shares up to a half; write 2%,5%" in wrong.output
+    assert "is not a list of shares up to a half; write 2%,5%" in wrong.output
     large = bench(*common, "-n", "99")
     assert large.exit_code == 2
     assert "99 images per class: class 0 has 12; give a smaller size." in large.output

@@ -56,7 +56,7 @@ def test_numbers_that_are_none(tmp_path):
         return table.set_column(at, field, pa.array(values, field.type))
 
     edited(ledger, change)
-    with pytest.raises(LedgerError, match="holds logits that are no finite numbers"):
+    with pytest.raises(LedgerError, match="holds logits that are not finite numbers"):
         ledger.read("logits")
 
 

@@ -139,7 +139,7 @@ def test_two_drawings_into_one_folder_at_once_both_finish(tmp_path):
             assert results[0] == results[1]
         else:
             assert sum(isinstance(one, DatasetError) for one in results) == 1
-            assert any("has got other files meanwhile" in str(one) for one in results)
+            assert any("now holds other files" in str(one) for one in results)
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
         assert names == ["images", "truth.parquet"]
         (tmp_path / "out").rename(tmp_path / str(seeds))

@@ -207,9 +207,9 @@ def test_two_classes(world) -> None:
         own = logits_of(world, kind)[index]
         np.testing.assert_allclose(found, [-own / 2, own / 2], rtol=1e-5)
         np.testing.assert_allclose(softmax(found)[1], expit(own), rtol=1e-5)
-    with pytest.raises(jaxattr.JaxattrError, match="two_classes wants"):
+    with pytest.raises(jaxattr.JaxattrError, match="two_classes needs"):
         heads.two_classes(jaxattr.load(world / "regression.safetensors"))
-    with pytest.raises(jaxattr.JaxattrError, match="two_classes wants"):
+    with pytest.raises(jaxattr.JaxattrError, match="two_classes needs"):
         heads.two_classes(jaxattr.load(world / "softmax.safetensors"))
     with pytest.raises(jaxattr.LabelError, match="between 0 and 4"):
         heads.two_classes(jaxattr.load(world / "multilabel.safetensors"), 5)
@@ -257,7 +257,7 @@ def test_what_is_explained_by_default(run, world, kind) -> None:
     assert found["loss"] == "logit"
     asked = run("explain", kind, *words, "--loss", "log-odds")
     if kind == "regression":
-        refused(asked, "--loss log-odds wants probabilities", "write --loss logit")
+        refused(asked, "--loss log-odds needs probabilities", "write --loss logit")
         return
     assert asked.exit_code == 0, asked.output
     again = json.loads(Path("jaxattr-explain/a.json").read_text())

@@ -159,9 +159,9 @@ PAPER = ("--protocol", "cui-guided-perturb-v1")
         (("--fill", "grey"), "'grey' is not one of"),
         (
             ("--fractions", "0,half"),
-            "'0,half' is no list of at most 200 fractions up to 1; write 0,0.25,0.5.",
+            "'0,half' is not a list of at most 200 fractions up to 1; write 0,0.25,0.5.",
         ),
-        (("--fractions", "0,1.5"), "'0,1.5' is no list of at most 200 fractions up to 1"),
+        (("--fractions", "0,1.5"), "'0,1.5' is not a list of at most 200 fractions up to 1"),
         (("--fractions", "0.5,0.6"), "rise from 0"),
         (PAPER, "cui-guided-perturb-v1 stitches every image with a guide; add --guide IMAGE"),
         ((*PAPER, "--guide", "zebra"), "zebra"),

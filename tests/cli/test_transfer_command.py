@@ -127,7 +127,7 @@ def test_lowering_scores_with_adam(run):
         (["--show", "9"], "class index 9 is not between 0 and 4"),
         (["--steps", "0"], "0 is not in the range"),
         (["--every", "0"], "0 is not in the range"),
-        (["--learning-rate", "1e38"], "the logits are no numbers any more; lower --learning-rate"),
+        (["--learning-rate", "1e38"], "the logits are not numbers any more; lower --learning-rate"),
         (["-o", "photo.png"], "photo.png"),
     ],
 )

@@ -183,7 +183,7 @@ def test_no_folder_matches(tmp_path):
 
 def test_folder_above_the_splits(tmp_path):
     fill(tmp_path, "train/tabby/a.jpg", "val/tabby/b.jpg")
-    assert "'train', 'val' are no classes of the model but look like parts" in error(tmp_path)
+    assert "'train', 'val' are not classes of the model but look like parts" in error(tmp_path)
 
 
 def test_numbers_out_of_range(tmp_path):
@@ -344,7 +344,7 @@ def test_bad_csv(tmp_path, name):
     ("text", "said"),
     [
         ('{"file_name": "a.jpg", "label": 0}\n{"file_name":', "line 2: is not valid JSON"),
-        ('["a.jpg", 0]\n', "line 1: is no JSON object"),
+        ('["a.jpg", 0]\n', "line 1: is not a JSON object"),
         ('{"name": "a.jpg"}\n', "line 1: the keys are 'name', wanted"),
         ('{"file_name": "a.jpg"}\n', "metadata.jsonl has no column that is known to hold labels"),
         ('{"file_name": "a.jpg", "label": [1]}\n', "the label is [1], wanted one text"),

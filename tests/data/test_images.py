@@ -245,7 +245,7 @@ def test_bad_paths_in_one_line(tmp_path):
         tmp_path / "absent.jpg": "no such image file",
         loop: "cannot be read",
         tmp_path / ("x" * 300): "cannot be read",
-        pipe: "is no regular file",
+        pipe: "is not a regular file",
     }
     for path, said in cases.items():
         with pytest.raises(ImageError, match=said) as error:

@@ -275,7 +275,7 @@ class Ledger(LedgerView):
         for name in _FINITE & found.keys():
             if not np.isfinite(found[name]).all():
                 raise LedgerError(
-                    f"the ledger in {self.folder} holds {name} that are no finite numbers, so it "
+                    f"the ledger in {self.folder} holds {name} that are not finite numbers, so it "
                     f"was changed since it was written; delete that folder and run the same "
                     f"command again."
                 )

@@ -1,8 +1,8 @@
 """Boxes around objects in photos: is a map's evidence inside them?
 
-Photos that the model recognises, with boxes of a moderate size, `boxes-v1`. A box is no outline: it
-holds background, and evidence may rightly lie outside. Rows of maps that know nothing show what
-that leaves.
+Photos that the model recognises, with boxes of a moderate size, `boxes-v1`. A box is not an
+outline: it holds background, and evidence may rightly lie outside. Rows of maps that know nothing
+show what that leaves.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def scene_of_one(number: int, seed: int, size: int) -> scenes.Scene:
 
 
 def scene_of_two(number: int, seed: int, size: int) -> scenes.Scene:
-    """One held-out scene of two objects whose classes are no twins."""
+    """One held-out scene of two objects whose classes are not twins."""
     key = HELD_OUT + seed, 2, number
     names = _two_names(key)
     while scenes.twin(names[0]) == names[1]:
