@@ -18,6 +18,8 @@ from jaxattr.cli.common import process
 from jaxattr.data.unfinished import sweep, unfinished
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from jaxattr.data.labels import LabelTable
 
 FIGURES = ("png", "svg", "pdf")
@@ -168,6 +170,13 @@ def as_json(content: dict[str, Any]) -> bytes:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=lambda a: a.tolist())
     # Bytes of a file's name that are no text are half pairs, which JSON escapes in the same way.
     return (text + "\n").encode(errors="backslashreplace")
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """A picture as a file without loss."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def as_npz(content: dict[str, Any]) -> bytes:

@@ -11,8 +11,8 @@ from jaxattr.cli.common import answers, options, output
 from jaxattr.cli.main import Interrupted
 
 if TYPE_CHECKING:
-    from jaxattr.cli.rewrite.run import Task
     from jaxattr.data.labels import LabelTable
+    from jaxattr.experiments.session import Task
 
 FORMATS = ("png", "svg", "pdf", "json")
 
@@ -151,7 +151,7 @@ def rewrite(
             raise
         progress.interrupted = True
     name = f"{output.slug(image.stem)}-as-{output.class_names(table)[new]}"
-    written = rewritten.Written(loaded, table, task, progress, photo)
+    written = rewritten.Written(table, task, progress, photo)
     paths = [output.path(path) for path in written.write(folder, name, formats)]
     output.show(f"{output.path(image)}\n{written.report()}")
     output.show("\n".join(f"  {path}" for path in paths))
@@ -163,7 +163,7 @@ def _end(written: Any, table: LabelTable, task: Task, progress: Any, path: str) 
     came = written.how_close()
     if progress.interrupted:
         raise Interrupted(f"interrupted; the best picture so far is written to {path}: {came}.")
-    if written.reached:
+    if written.outcome.reached:
         return
     less = "--largest" if task.search else "--linf or --l2"
     if task.limits.linf == task.limits.l2 == float("inf") and not task.search:
