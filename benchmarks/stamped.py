@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy import special
 
 SIDE, STAMP, SHARE = 64, 10, 0.6
 PLACES = ((2, 2), (2, 27), (2, 52), (52, 2), (52, 27), (52, 52))
@@ -94,9 +95,7 @@ def fit_head(feature: np.ndarray, label: np.ndarray, classes: int, decay: float 
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(size + 1, classes)
-        logits = inputs @ weights
-        logits -= logits.max(axis=1, keepdims=True)
-        log = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        log = special.log_softmax(inputs @ weights, axis=1)
         slope = inputs.T @ (np.exp(log) - wanted) / count + 2 * decay * weights
         value = -(log * wanted).sum() / count + decay * (weights**2).sum()
         return float(value), slope.ravel()
@@ -156,8 +155,7 @@ def strength(model: Any, changed: Any, folder: Path, sets: list[Planted]) -> lis
         others = [own[0] for label, own in enumerate(files) if label != one.label]
         pictures = [stamp(path, which) for which in (None, one) for path in others]
         logits = features(model, pictures) @ head["kernel"] + head["bias"]
-        top = logits.max(axis=1, keepdims=True)
-        log = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        log = special.log_softmax(logits, axis=1)
         before, after = log[:, one.label].reshape(2, -1)
         turned = logits[len(others) :].argmax(axis=1) == one.label
         found.append([round(float((after - before).mean()), 3), round(float(turned.mean()), 3)])

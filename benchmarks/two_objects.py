@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
+from scipy.special import softmax
 
 import jaxattr
 from jaxattr.audit.evidence.compute import evidence
@@ -195,11 +196,6 @@ def best(both: np.ndarray) -> float:
     """The best two different crops, one for each class."""
     count = range(len(both))
     return float(max(min(both[i, 0], both[j, 1]) for i in count for j in count if i != j))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max())
-    return shifted / shifted.sum()
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
+from scipy import special
 
 from jaxattr import scenes
 from jaxattr.vit import Model
@@ -128,8 +129,7 @@ def contamination(
     """What the model makes of right images of `shown`: taken for `label`, its probability."""
     images = _pixels(_drawn([shown] * count, (15,)))
     logits = check.predict(model, images).astype(np.float64)
-    weights = np.exp(logits - logits.max(1, keepdims=True))
-    chance = weights[:, scenes.CLASSES.index(label)] / weights.sum(1)
+    chance = special.softmax(logits, axis=1)[:, scenes.CLASSES.index(label)]
     return {"taken_for_it": _share(model, images, label), "probability": float(chance.mean())}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 from jaxtyping import UInt8
+from scipy import special
 
 from jaxattr import scenes
 from jaxattr.vit import Model
@@ -36,6 +37,5 @@ def accuracy(model: Model, count: int, seed: int = HELD_OUT) -> dict[str, float]
 def entropy_of_empty(model: Model, count: int, seed: int = HELD_OUT) -> float:
     """Mean entropy of the prediction on empty scenes over that of the uniform one, 0 to 1."""
     logits = predict(model, scenes.batch((seed, 3), count, shares=(1, 0, 0)).images)
-    logits = logits.astype(np.float64)
-    log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    log = special.log_softmax(logits.astype(np.float64), axis=1)
     return float(-(np.exp(log) * log).sum(1).mean() / np.log(len(scenes.CLASSES)))

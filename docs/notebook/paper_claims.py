@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from PIL import Image
+from scipy.special import softmax
 
 from jaxattr import checkpoints as models
 from jaxattr import losses, scenes
@@ -109,8 +110,7 @@ def report(drawn, kept, forth, back) -> None:
 
 def draw(scene, model, logits, classes, forth, back) -> None:
     photo = Image.fromarray(scene.image).resize((480, 480), Image.Resampling.LANCZOS)
-    powers = np.exp(logits - logits.max())
-    probabilities = powers / powers.sum()
+    probabilities = softmax(logits)
     rows = []
     for kind, (loss, _) in LOSSES.items():
         panels = []

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from jaxattr import checkpoints as models
 from jaxattr import losses, metrics, scenes
@@ -288,11 +289,6 @@ def classify(model: Model, arrays: Any) -> Any:
 
 def prepare(model: Model, pixels: np.ndarray) -> np.ndarray:
     return np.stack([images.normalize(one, model.preprocessing) for one in pixels])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
 
 
 def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

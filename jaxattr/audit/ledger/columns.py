@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 PHOTO = 48
 """Side of a small photo in pixels."""
@@ -39,8 +40,7 @@ def margins(shard: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return special.log_softmax(logits.astype(np.float64), axis=1)
 
 
 def unit_maps(packed: np.ndarray) -> np.ndarray:

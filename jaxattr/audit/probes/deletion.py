@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import special
 
 from jaxattr.audit.evidence.gather import default_batch_size
 from jaxattr.audit.inference.analysis import Analysis
@@ -87,6 +88,5 @@ def answer(subject: Subject, question: Question) -> dict[str, Any]:
 
 def area(logits: Float[np.ndarray, "order step class"], label: int) -> Float[np.ndarray, " order"]:
     """Mean probability of the label over the shares covered, six digits."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probability = shifted[..., label] / shifted.sum(axis=-1)
+    probability = special.softmax(logits, axis=-1)[..., label]
     return np.round(auc(probability, SHARES) / SHARES[-1], 6)

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.inference.analysis import Analysis
@@ -171,8 +172,7 @@ def image(row: dict[str, Any]) -> list[Any]:
     """One image: file, label, prediction, rival, top five with probabilities and logits, maps and
     their scales, photo, hash; and of `classes` indices, weights, additive maps and their scales."""
     logits = np.asarray(row["logits"], np.float64)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
+    probabilities = special.softmax(logits)
     label, rival = row["label"], row["rival"]
     best = np.lexsort((np.arange(len(logits)), -logits))[:5]
     shown = dict.fromkeys([*best.tolist(), label, rival])
