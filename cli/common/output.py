@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jaxattr.data.labels import LabelTable
+    from jaxattr.vit import Model
 
 FIGURES = ("png", "svg", "pdf")
 DATA = frozenset(("json", "npz"))
