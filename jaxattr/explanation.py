@@ -30,6 +30,7 @@ from jaxattr.methods import MethodLike, resolve
 from jaxattr.methods.views import averaged, chosen
 from jaxattr.plot import heatmap
 from jaxattr.plot.heatmap import Palette
+from jaxattr.registry import full_name
 from jaxattr.vit import Loss, Map, Model, ViTConfig, check_image, predict
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Explanation:
     against: int | None
     """The class that it is set against."""
     loss: str
-    """A name of `jaxattr.losses.NAMES`, or that of one's own function."""
+    """A name of `jaxattr.losses.NAMES`, `package.module:function`, or that of one's own function.
+    """
     method: str
     photo: UInt8[np.ndarray, "height width 3"]
     """The part of the image that the model sees."""
@@ -156,7 +158,8 @@ class Explanation:
 
     @property
     def _own(self) -> bool:
-        return self.loss not in losses.NAMES
+        """Whether the loss says itself which classes it is of: neither a name nor made of them."""
+        return self.loss not in losses.NAMES and ":" not in self.loss
 
 
 class Caption(NamedTuple):
@@ -192,7 +195,8 @@ def explain(
             `(model, image, loss) -> map`.
         loss: a name of `jaxattr.losses.NAMES`, by default the target's log-odds against all other
             classes (of a regression, its value), and with `against` the difference of two logits;
-            or a function of one's own, `logits -> scalar`, which names the classes itself.
+            `package.module:function`, which makes a loss of a class or two; or a function of one's
+            own, `logits -> scalar`, which names the classes itself.
         views: average the map over so many mirrored and shifted views of the image.
 
     Raises:
@@ -304,10 +308,11 @@ def _as_pytree(loss: Loss) -> Loss:
 def _loss_name(loss: str | None, link: str | None, paired: bool) -> str:
     if loss is None:
         return default_loss(link, paired)
-    losses.named(loss)
-    if loss in losses.OF_ONE and paired:
+    made = losses.resolve(loss)
+    of_one, loss = made.classes == 1, loss if loss in losses.NAMES else full_name(made.make)
+    if of_one and paired:
         raise JaxattrError(f"loss {loss!r} is of one class; leave out against, or loss.")
-    if loss not in losses.OF_ONE and not paired:
+    if not of_one and not paired:
         raise JaxattrError(
             f"loss {loss!r} sets one class against another; give against, a class or {RIVAL!r}."
         )

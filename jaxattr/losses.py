@@ -14,8 +14,10 @@ in a regression two values.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +26,36 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
+from jaxattr import registry
 from jaxattr.errors import JaxattrError, LabelError
 from jaxattr.vit import Logits, Loss
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class LossOf:
+    """A function that makes losses of classes, with what is said of it: a row of `LOSSES`."""
+
+    name: str
+    make: Callable[..., Loss]
+    """Of one class, or of two: `make(class_)` or `make(first, second)`."""
+    classes: int
+    positive: bool = False
+    """Whether it guides only where both logits are positive, see `is_guiding`."""
+
+    def of(self, first: Any, second: Any) -> Loss:
+        """The loss; the second class is left out where it is of one."""
+        return self.make(first) if self.classes == 1 else self.make(first, second)
+
+
+def loss(*, name: str, classes: int, positive: bool = False) -> Callable[[Function], Function]:
+    """Say beside a function that makes losses what is known of it, see `LossOf`."""
+
+    def decorate(function: Function) -> Function:
+        return registry.attach(function, LossOf(name, function, classes, positive))
+
+    return decorate
 
 
 def class_index(class_: Any, *, what: str = "class index") -> Any:
@@ -182,37 +212,7 @@ _OF_CLASSES = (
 )
 
 
-def target_logit(class_: Any) -> Loss:
-    """The logit of one class: `l_target` (paper, Eq. 7)."""
-    return Partial(_target_logit, class_index(class_))
-
-
-def difference(first: Any, second: Any) -> Loss:
-    """The difference of two logits, `l_first - l_second`: guides attention from one to the other.
-
-    The default for guidance, because it guides whatever the logits' signs are.
-    """
-    return Partial(_difference, class_index(first), class_index(second))
-
-
-def relative_difference(first: Any, second: Any) -> Loss:
-    """`(l_first - l_second) / l_first` (paper, Eq. 8).
-
-    Inverts when both logits are negative and explodes near `l_first = 0`: see `is_guiding`.
-    """
-    return Partial(_relative_difference, class_index(first), class_index(second))
-
-
-def ratio(first: Any, second: Any) -> Loss:
-    """`l_first / l_second` (paper, section 4.4); inverts and explodes as Eq. 8 does."""
-    return Partial(_ratio, class_index(first), class_index(second))
-
-
-def against_rest(class_: Any) -> Loss:
-    """One logit minus the mean of all others: `l_c - mean_{j != c} l_j`."""
-    return Partial(_against_rest, class_index(class_))
-
-
+@loss(name="log-odds", classes=1)
 def log_odds(class_: Any) -> Loss:
     """The log-odds of one class against all others: `l_c - log sum_{j != c} exp l_j`.
 
@@ -222,6 +222,41 @@ def log_odds(class_: Any) -> Loss:
     the head. Stable for logits of any size.
     """
     return Partial(_log_odds, class_index(class_))
+
+
+@loss(name="logit", classes=1)
+def target_logit(class_: Any) -> Loss:
+    """The logit of one class: `l_target` (paper, Eq. 7)."""
+    return Partial(_target_logit, class_index(class_))
+
+
+@loss(name="difference", classes=2)
+def difference(first: Any, second: Any) -> Loss:
+    """The difference of two logits, `l_first - l_second`: guides attention from one to the other.
+
+    The default for guidance, because it guides whatever the logits' signs are.
+    """
+    return Partial(_difference, class_index(first), class_index(second))
+
+
+@loss(name="relative", classes=2, positive=True)
+def relative_difference(first: Any, second: Any) -> Loss:
+    """`(l_first - l_second) / l_first` (paper, Eq. 8).
+
+    Inverts when both logits are negative and explodes near `l_first = 0`: see `is_guiding`.
+    """
+    return Partial(_relative_difference, class_index(first), class_index(second))
+
+
+@loss(name="ratio", classes=2, positive=True)
+def ratio(first: Any, second: Any) -> Loss:
+    """`l_first / l_second` (paper, section 4.4); inverts and explodes as Eq. 8 does."""
+    return Partial(_ratio, class_index(first), class_index(second))
+
+
+def against_rest(class_: Any) -> Loss:
+    """One logit minus the mean of all others: `l_c - mean_{j != c} l_j`."""
+    return Partial(_against_rest, class_index(class_))
 
 
 def log_probability(class_: Any) -> Loss:
@@ -242,33 +277,6 @@ def weighted(weights: Float[Array, "... class"] | Float[np.ndarray, "... class"]
     return Partial(_weighted, jnp.asarray(weights))
 
 
-NAMES = ("log-odds", "logit", "difference", "relative", "ratio")
-"""What `named` knows."""
-OF_ONE = ("log-odds", "logit")
-"""Those of them that are of one class."""
-
-
-def named(name: str) -> Callable[[Any, Any], Loss]:
-    """A loss of two classes by its name, one of `NAMES`; those `OF_ONE` ignore the second.
-
-    `log-odds` is `log_odds`, `logit` `target_logit` (Eq. 7), `difference` itself, `relative`
-    `relative_difference` (Eq. 8), and `ratio` itself.
-
-    Raises:
-        JaxattrError: no such name.
-    """
-    known: dict[str, Callable[[Any, Any], Loss]] = {
-        "log-odds": lambda first, second: log_odds(first),
-        "logit": lambda first, second: target_logit(first),
-        "difference": difference,
-        "relative": relative_difference,
-        "ratio": ratio,
-    }
-    if name not in known:
-        raise JaxattrError(f"no loss is named {name!r}; choose from {', '.join(NAMES)}.")
-    return known[name]
-
-
 def is_guiding(
     logits: Float[Array, "*batch class"], first: Any, second: Any
 ) -> Bool[Array, "*batch"]:
@@ -279,3 +287,53 @@ def is_guiding(
     push the two logits the same way; with two negative ones red and blue are exchanged.
     """
     return (pick(logits, first) > 0) & (pick(logits, second) > 0)
+
+
+LOSSES: dict[str, LossOf] = {
+    one.name: one
+    for value in list(globals().values())
+    if (one := registry.attached(value, LossOf)) is not None
+}
+"""Those that have a name, for `jaxattr.explain` and the command line."""
+NAMES = tuple(LOSSES)
+
+
+def named(name: str) -> Callable[[Any, Any], Loss]:
+    """A loss of two classes by its name, see `resolve`; those of one class ignore the second.
+
+    `log-odds` is `log_odds`, `logit` `target_logit` (Eq. 7), `difference` itself, `relative`
+    `relative_difference` (Eq. 8), and `ratio` itself.
+
+    Raises:
+        JaxattrError: no such name.
+    """
+    return resolve(name).of
+
+
+def resolve(given: str | LossOf | Callable[..., Any]) -> LossOf:
+    """What makes losses, by its name, by `package.module:function`, or of a function.
+
+    A function of one's own with one parameter without a default is of one class, else of two.
+
+    Raises:
+        JaxattrError: an unknown name.
+    """
+    if isinstance(given, LossOf):
+        return given
+    if isinstance(given, str):
+        if given in LOSSES:
+            return LOSSES[given]
+        found = registry.find(given, "loss")
+        if found is None:
+            raise JaxattrError(
+                f"unknown loss {given}; choose from {', '.join(LOSSES)}, or write "
+                "package.module:function."
+            )
+        return resolve(found)
+    record = registry.attached(given, LossOf)
+    if record is not None:
+        return record if record.make is given else replace(record, make=given)
+    parameters = inspect.signature(given).parameters.values()
+    wanted = sum(one.default is one.empty for one in parameters)
+    name = getattr(given, "__name__", type(given).__name__)
+    return LossOf(name, given, 1 if wanted == 1 else 2)

@@ -51,7 +51,7 @@ def discover(package: str, path: Sequence[str], kind: type[Record]) -> Iterator[
 def find(word: str, kind: str) -> Any | None:
     """What `package.module:function` names, or what a package announces under that name.
 
-    `None` where the word is neither; `kind` names the group of entry points, `jaxattr.<kind>s`.
+    `None` where the word is neither; `kind` names the group of entry points, see `group`.
 
     Raises:
         JaxattrError: no such module or function, or one that cannot be imported.
@@ -59,9 +59,14 @@ def find(word: str, kind: str) -> Any | None:
     module, colon, name = word.partition(":")
     if colon:
         return _load(module, name, word, kind)
-    for one in entry_points(group=f"jaxattr.{kind}s", name=word):
+    for one in entry_points(group=group(kind), name=word):
         return _load(one.module, one.attr, word, kind)
     return None
+
+
+def group(kind: str) -> str:
+    """The entry points under which packages announce theirs: `jaxattr.methods`, `.losses`, ..."""
+    return f"jaxattr.{kind}{'es' if kind.endswith('s') else 's'}"
 
 
 def _load(module: str, name: str, word: str, kind: str) -> Any:

@@ -233,7 +233,7 @@ def test_said_in_one_line(model, path) -> None:
         ({"target": 1, "against": "grey wolf"}, JaxattrError, "the same class, timber wolf"),
         ({"loss": "ratio"}, JaxattrError, "give against"),
         ({"loss": "logit", "against": 1, "target": 0}, JaxattrError, "leave out against"),
-        ({"loss": "margin"}, JaxattrError, "no loss is named 'margin'"),
+        ({"loss": "margin"}, JaxattrError, "unknown loss margin; choose from log-odds"),
         ({"loss": lambda logits: logits[0], "target": 1}, JaxattrError, "leave out target"),
         ({"method": "completed"}, JaxattrError, "unknown method completed"),
         ({"views": 0}, JaxattrError, "0 views"),

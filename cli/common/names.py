@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from jaxattr.registry import group
 
 if TYPE_CHECKING:
     from jaxattr.methods import Method
@@ -31,23 +33,23 @@ GROUPS = ("cheap", "all")
 class Named(click.ParamType):
     """A name that a room declares, a group of them, or `package.module:function`."""
 
-    def __init__(self, kind: str, *groups: str) -> None:
-        self.name, self.kind, self.groups = kind.upper(), kind, groups
+    def __init__(self, kind: str, room: str, *groups: str) -> None:
+        """`room` is a folder, or a file whose few names `--help` lists."""
+        self.name, self.kind, self.room, self.groups = kind.upper(), kind, room, groups
 
     @cached_property
-    def declared(self) -> Mapping[str, dict[str, Any]]:
-        """What stands in the decorators of the room's files: words and numbers, by name."""
-        return _declared(f"{self.kind}s", self.kind)
-
-    @property
     def choices(self) -> tuple[str, ...]:
-        """All words but those of one's own, in alphabetical order."""
-        return (*self.groups, *sorted(self.declared))
+        """All words but those of one's own."""
+        return (*self.groups, *_declared(self.room, self.kind))
+
+    def get_metavar(self, param: Any, ctx: Any) -> str | None:
+        """What stands for the value in `--help`."""
+        return f"[{'|'.join(self.choices)}]" if self.room.endswith(".py") else None
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """The word itself: what it stands for is looked up when the command runs."""
         known = not isinstance(value, str) or ":" in value or value in self.choices
-        if not known and not entry_points(group=f"jaxattr.{self.kind}s", name=value):
+        if not known and not entry_points(group=group(self.kind), name=value):
             near = get_close_matches(value, self.choices, 3, 0.6)
             meant = f"; did you mean {' or '.join(near)}?" if near else "."
             listed = ", ".join(map(repr, self.choices))
@@ -61,10 +63,11 @@ class Named(click.ParamType):
         return [CompletionItem(one) for one in self.choices if one.startswith(incomplete)]
 
 
-METHODS = Named("method")
-METHODS_OR_GROUPS = Named("method", *GROUPS)
-METHODS_OR_NONE = Named("method", "none")
-METRICS_OR_GROUPS = Named("metric", *GROUPS)
+METHODS = Named("method", "methods")
+METHODS_OR_GROUPS = Named("method", "methods", *GROUPS)
+METHODS_OR_NONE = Named("method", "methods", "none")
+METRICS_OR_GROUPS = Named("metric", "metrics", *GROUPS)
+LOSSES = Named("loss", "losses.py")
 
 
 def methods(words: Iterable[str], model: Model | None = None) -> tuple[Method, ...]:
@@ -105,23 +108,40 @@ def _this_folder() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _declared(room: str, decorator: str) -> dict[str, dict[str, Any]]:
-    """The literal arguments of a decorator on the functions of a room, by the names they give."""
-    found: dict[str, dict[str, Any]] = {}
-    for file in files("jaxattr").joinpath(room).iterdir():
-        if not file.name.endswith(".py") or file.name.startswith("_"):
-            continue
-        text = file.read_text(encoding="utf-8")
-        if f"\n@{decorator}(" not in text:
-            continue
-        for node in ast.parse(text).body:
-            for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == decorator:
-                    given: dict[str, Any] = {
-                        one.arg: one.value.value
-                        for one in call.keywords
-                        if one.arg and isinstance(one.value, ast.Constant)
-                    }
-                    name = given.get("id", getattr(node, "name", "")).rsplit("-v", 1)[0]
-                    found[given.get("name", name)] = given
-    return found
+def loss(word: str) -> tuple[str, bool]:
+    """The name of a loss, or one's own as `module:function`, and whether it is of one class.
+
+    A module of one's own may lie in this folder.
+    """
+    from jaxattr.losses import LOSSES, resolve
+    from jaxattr.registry import full_name
+
+    with _this_folder():
+        found = resolve(word)
+    return word if word in LOSSES else full_name(found.make), found.classes == 1
+
+
+def _declared(room: str, decorator: str) -> list[str]:
+    """The names that a decorator gives to functions of a folder, or of one file.
+
+    Of a file in its order, of a folder in alphabetical order.
+    """
+    place = files("jaxattr").joinpath(room)
+    if place.is_file():
+        return list(_names(place.read_text(encoding="utf-8"), decorator))
+    python = [one for one in place.iterdir() if one.name.endswith(".py") and one.name[0] != "_"]
+    texts = [one.read_text(encoding="utf-8") for one in python]
+    return sorted(name for text in texts for name in _names(text, decorator))
+
+
+def _names(text: str, decorator: str) -> Iterator[str]:
+    if f"\n@{decorator}(" not in text:
+        return
+    for node in ast.parse(text).body:
+        for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != decorator:
+                continue
+            given = {one.arg: ast.literal_eval(one.value) for one in call.keywords
+                     if one.arg in ("name", "id")}  # fmt: skip
+            name = getattr(node, "name", "")
+            yield str(given.get("name", given.get("id", name))).rsplit("-v", 1)[0]

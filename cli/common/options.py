@@ -119,7 +119,7 @@ def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def target_options(*, loss_help: str) -> Callable[..., Any]:
     """Add `--target`, `--against` and `--loss`: what of the answer is explained."""
-    from jaxattr.cli.common.targets import LOSSES
+    from jaxattr.cli.common import names
 
     return together(
         click.option(
@@ -134,7 +134,7 @@ def target_options(*, loss_help: str) -> Callable[..., Any]:
         click.option(
             "--against", help="Class to set the target against, or `rival`: the strongest other."
         ),
-        click.option("--loss", type=click.Choice(LOSSES), help=loss_help),
+        click.option("--loss", type=names.LOSSES, help=loss_help),
     )
 
 

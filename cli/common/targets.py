@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from jaxattr.cli.common import names
+
 if TYPE_CHECKING:
     import numpy as np
 
     from jaxattr.data.labels import LabelTable
 
-# The losses' names; a test holds that `loss` knows each.
-LOSSES = ("log-odds", "logit", "difference", "relative", "ratio")
-_OF_ONE = ("log-odds", "logit")
 _TOP = re.compile(r"top([1-9][0-9]*)", re.IGNORECASE)
 
 
@@ -74,11 +73,12 @@ def question(
             "are values; leave out --loss, or write --loss logit."
         )
     loss = loss or default_loss(link, against is not None or paired)
-    if loss in _OF_ONE and details:
+    loss, of_one = names.loss(loss)
+    if of_one and details:
         raise click.UsageError(f"--loss {loss} looks at one class; leave out --details or --loss.")
-    if loss in _OF_ONE and against is not None:
+    if of_one and against is not None:
         raise click.UsageError(f"--loss {loss} looks at one class; leave out --against or --loss.")
-    if loss not in _OF_ONE and against is None and not paired:
+    if not of_one and against is None and not paired:
         raise click.UsageError(
             f"--loss {loss} sets one class against another; add --against LABEL or --against rival."
         )

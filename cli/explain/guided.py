@@ -161,7 +161,7 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
 
     from jaxattr import losses
 
-    if run.question.loss not in ("relative", "ratio"):
+    if not losses.resolve(run.question.loss).positive:
         return
     for pair, beside in zip(one.asked, one.guided, strict=True):
         guiding = [

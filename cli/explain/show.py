@@ -114,7 +114,7 @@ def warnings(run: Run, one: Explained) -> Iterator[str]:
     shared = [one.logits] * len(one.asked)
     if line := conserved.warning(run.method, run.question.loss, one.asked, shared, one.maps):
         yield f"{name}: {line}"
-    if run.question.loss not in ("relative", "ratio"):
+    if not losses.resolve(run.question.loss).positive:
         return
     told: set[frozenset[int | None]] = set()  # of --details, which asks both ways
     for target, against in one.asked:

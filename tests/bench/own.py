@@ -1,4 +1,4 @@
-"""A method and a metric of one's own, as the docstrings of both rooms say, and a script of them.
+"""A method, a metric and a loss of one's own, from the rooms' docstrings, and a script of them.
 
 `python own.py MODEL PHOTOS FOLDER` scores both; the command takes them as `own:occlusion` and
 `own:peak` where this file lies.
@@ -36,6 +36,11 @@ def peak(context: Context) -> np.ndarray:
     """Of every image."""
     size = np.abs(context.maps)
     return size.max(axis=(1, 2)) / size.sum(axis=(1, 2))
+
+
+def above_mean(class_):
+    """A loss: the logit of a class above the mean of all."""
+    return lambda logits: logits[class_] - logits.mean()
 
 
 if __name__ == "__main__":

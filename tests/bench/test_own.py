@@ -31,6 +31,7 @@ from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, JaxattrError, LedgerError
 from jaxattr.metrics import Case, Context, metric
 from jaxattr.metrics.context import generator
+from jaxattr.metrics.perturbation import perturb as perturb_image
 from jaxattr.metrics.perturbation import ranks
 from jaxattr.vit import Model, Preprocessing
 
@@ -126,6 +127,31 @@ def test_the_command_takes_them_by_module_and_name(command, model, dataset) -> N
     assert ("saco-v1", "random map") in values
 
 
+def test_explain_and_compare_take_a_method_and_a_loss(command, world, model, tmp_path) -> None:
+    photo = world / "photos" / "wolf" / "1.png"
+    image = images.preprocess(photo, model.preprocessing)
+    ask = jax.jit(lambda image: model.forward(image)[0] - model.forward(image)[0].mean())
+    wanted = np.zeros((2, 3))
+    for row, column in np.ndindex(2, 3):
+        hidden = image.copy()
+        hidden[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 0
+        wanted[row, column] = (ask(jnp.asarray(image)) - ask(jnp.asarray(hidden)))[2]
+    line = [str(photo), "--model", str(world / "model.safetensors"), "-t", "lynx", "-f", "npz"]
+    line += ["--loss", "own:above_mean", "-o", "out"]
+    for name, words in (("explain", ["--method"]), ("compare", ["-m"])):
+        done = CliRunner().invoke(main, [name, *line, *words, "own:occlusion"])
+        assert done.exit_code == 0, done.output
+        (file,) = (tmp_path / "out").glob("*.npz")
+        with np.load(file) as found:
+            np.testing.assert_allclose(found["maps"].squeeze(), wanted, atol=1e-5)
+            assert str(found["loss"]) == "own:above_mean"
+        file.unlink()
+    done = CliRunner().invoke(main, ["explain", *line, "--against", "wolf"])
+    assert "--loss own:above_mean looks at one class; leave out --against" in done.stderr
+    done = CliRunner().invoke(main, ["explain", *line[:-4], "--loss", "sum"])
+    assert "'sum' is not one of 'log-odds', 'logit', 'difference'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -185,7 +211,7 @@ def rest(context: Context) -> np.ndarray:
 
 
 def _rest(model: Model, case: Case) -> jax.Array:
-    masked = metrics.perturbation.perturb(model, case.image, case.places[:1], (1,), "black")
+    masked = perturb_image(model, case.image, case.places[:1], (1,), "black")
     return jax.nn.softmax(masked[0, 0])[case.class_]
 
 

@@ -23,7 +23,7 @@ from seen import Seen, values
 
 from jaxattr import losses
 from jaxattr.checkpoints import native
-from jaxattr.cli.common import names, options, output, targets
+from jaxattr.cli.common import names, options, output
 from jaxattr.cli.explain import command as command
 from jaxattr.cli.main import main
 from jaxattr.data import images
@@ -91,9 +91,9 @@ def compute(model, image, loss, method):
 
 def test_names_that_help_repeats():
     assert set(names.METHODS.choices) == set(METHODS)
-    assert targets.LOSSES == losses.NAMES
+    assert names.LOSSES.choices == losses.NAMES
     logits = jnp.array([2.0, 4.0, -1.0])
-    values = {name: float(losses.named(name)(0, 1)(logits)) for name in targets.LOSSES}
+    values = {name: float(losses.named(name)(0, 1)(logits)) for name in losses.NAMES}
     assert values.pop("log-odds") == pytest.approx(2 - np.log(np.exp(4) + np.exp(-1)), 1e-6)
     assert values == {"logit": 2.0, "difference": -2.0, "relative": -1.0, "ratio": 0.5}
 
