@@ -29,6 +29,7 @@ from jaxattr.cli.main import main
 from jaxattr.data import images
 from jaxattr.data.dataset import index
 from jaxattr.errors import DatasetError, JaxattrError, LedgerError
+from jaxattr.methods import complete
 from jaxattr.metrics import Case, Context, metric
 from jaxattr.metrics.context import generator
 from jaxattr.metrics.perturbation import perturb as perturb_image
@@ -204,6 +205,24 @@ def test_a_method_that_gives_no_map_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
+def same(model, image, loss):
+    """The map of another method under a name of one's own."""
+    return complete(model, image, loss)
+
+
+def test_masking_takes_a_method_of_ones_own(model, dataset, tmp_path) -> None:
+    asked = protocol("tattr-perturb-v1", explained=("label",))
+    result = perturb(model, dataset, tmp_path, asked, methods=[same, "complete"])
+    assert result.methods == ("same", "complete", "raw_attention", "random map")
+    alone = [one for one in result.scores if not one.against]
+    found = {
+        name: [one[3:] for one in alone if one.method == name] for name in ("same", "complete")
+    }
+    assert found["same"] == found["complete"]
+    assert len(found["same"]) > 1
+    assert "own_methods" in json.loads((tmp_path / "run.json").read_text())
+
+
 @metric(id="rest-v1", better="lower", heading="faithfulness")
 def rest(context: Context) -> np.ndarray:
     """The class's probability with the highest patch masked: a metric that asks the model."""
@@ -234,8 +253,6 @@ def test_a_metric_may_ask_the_model_of_each_image(model, dataset, tmp_path) -> N
 
 
 def jaxattr_map(model, image, class_):
-    from jaxattr.methods import complete
-
     return complete(model, image, losses.target_logit(class_))
 
 
