@@ -72,15 +72,15 @@ def question(
             "--loss log-odds needs probabilities, and this model is a regression, whose outputs "
             "are values; leave out --loss, or write --loss logit."
         )
-    loss = loss or default_loss(link, against is not None or paired)
-    loss, of_one = names.loss(loss)
+    word = loss or default_loss(link, against is not None or paired)
+    name, of_one = names.loss(word)
     if of_one and details:
-        raise click.UsageError(f"--loss {loss} looks at one class; leave out --details or --loss.")
+        raise click.UsageError(f"--loss {name} looks at one class; leave out --details or --loss.")
     if of_one and against is not None:
-        raise click.UsageError(f"--loss {loss} looks at one class; leave out --against or --loss.")
+        raise click.UsageError(f"--loss {name} looks at one class; leave out --against or --loss.")
     if not of_one and against is None and not paired:
         raise click.UsageError(
-            f"--loss {loss} sets one class against another; add --against LABEL or --against rival."
+            f"--loss {name} sets one class against another; add --against LABEL or --against rival."
         )
     tops = [int(found[1]) for text in targets if (found := _TOP.fullmatch(text.strip()))]
     named = [table.resolve(text.strip()) for text in targets if not _TOP.fullmatch(text.strip())]
@@ -100,9 +100,9 @@ def question(
             f"--details {details} is fewer than the {max(len(named), top)} classes of --target; "
             f"write --details {max(len(named), top)}."
         )
-    if loss == "log-odds" and link == "sigmoid":
-        loss = "logit"
-    return Question(tuple(named), top, other, loss, details)
+    if name == "log-odds" and link == "sigmoid":
+        name = "logit"
+    return Question(tuple(named), top, other, name, details)
 
 
 def ask(question: Question, logits: np.ndarray) -> list[Asked]:
