@@ -22,6 +22,7 @@ OUTSIDE = "repository"
 LINK = re.compile(r"(\]\()([^)\s#]+)([^)\s]*\))")
 FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
 ROOMS: dict[str, tuple[str, ...]] = {
+    "explanation": ("explanation",),
     "losses": ("losses",),
     "vit": ("vit",),
     "gradients": ("gradients", "gradients.corrections"),

@@ -1,7 +1,7 @@
 """Write two of the tutorials as notebooks, with what their cells print: `python notebooks.py`.
 
 The Markdown is the source: its text becomes Markdown cells, its Python blocks code cells, which are
-run in an empty folder. A picture that a cell saves is shown below it, if it is small.
+run in an empty folder. A picture that a cell saves is shown below it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 NAMES = "03-read-a-map", "05-batch-with-vmap"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.DOTALL | re.MULTILINE)
-LARGEST = 150_000
+WIDTH = 700
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -62,16 +64,16 @@ def _text(printed: str) -> list[dict[str, Any]]:
 
 
 def _pictures(files: set[str]) -> list[dict[str, Any]]:
-    read = [Path(name).read_bytes() for name in sorted(files) if name.endswith(".png")]
-    return [
-        {
-            "output_type": "display_data",
-            "metadata": {},
-            "data": {"image/png": base64.b64encode(one).decode("ascii")},
-        }
-        for one in read
-        if len(one) <= LARGEST
-    ]
+    shown = []
+    for name in sorted(files):
+        if name.endswith(".png"):
+            small = io.BytesIO()
+            with Image.open(name) as picture:
+                picture.thumbnail((WIDTH, WIDTH))
+                picture.convert("RGB").save(small, "png", optimize=True)
+            data = {"image/png": base64.b64encode(small.getvalue()).decode("ascii")}
+            shown.append({"output_type": "display_data", "metadata": {}, "data": data})
+    return shown
 
 
 def main() -> None:
