@@ -20,7 +20,7 @@ from PIL import Image
 
 NAMES = "03-read-a-map", "05-batch-with-vmap"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.DOTALL | re.MULTILINE)
-WIDTH = 700
+WIDTH = 500
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
