@@ -12,16 +12,16 @@ Written by `python docs/reference/methods.py` from `METHODS`; edit the methods i
 
 ![Maps of all methods on drawn scenes](../notebook/methods-gallery.png)
 
-All methods with their defaults and the embedded model, of the log-odds of one class, as the
-commands ask; the last two rows are the same scene, asked for each of its classes. Each map has its
-own scale (`heatmap.span`): compare places, not strengths. Written by `python
+All methods with their defaults, for the log-odds of one class (the default of the commands), by the
+embedded model; the last two rows show the same scene, explained for each of its two classes. Each
+map has its own scale (`heatmap.span`): compare places, not strengths. Written by `python
 docs/notebook/methods_gallery.py`.
 
 Every method is one pure function in a file of its own, `method(model, image, loss, *, options)`,
 from one normalised image to a raw map `[row, column]`: signed where the mathematics has a sign,
 never scaled for display. Batches are `vmap` or `jaxattr.over_images`; several losses of one image
 are a `vmap` over the loss and share one forward pass. F is a forward pass, B a backward pass, b one
-of a single block, S the solution of a problem of network flow for each token.
+of a single block, S the solution of one network-flow problem for each token.
 
 | method | signed | depends on the target | derivative with respect to | cost | source | equals |
 |---|---|---|---|---|---|---|
@@ -29,14 +29,14 @@ of a single block, S the solution of a problem of network flow for each token.
 
 TAIL = """
 A backward pass counts as two forward passes. Options are keyword arguments with the field's names;
-`help(jaxattr.METHODS[name].function)` says which of them published numbers rest on.
+`help(jaxattr.METHODS[name].function)` says which ones published numbers depend on.
 
-## Equal to what
+## Compared with whose code
 
 The last column names the repository or package whose own code was run, on small random models, and
 whose maps ours equal: to 1e-8 of the largest entry where the vectors are in float64, to 1e-4 where
 they are in float32 (2e-3 for XGrad-CAM and 5e-4 for CP-LRP with gamma 0, which are badly
-conditioned). A test holds the column against the vectors there are, and `tests/golden_table.py`
+conditioned). A test compares the column with the vectors that exist, and `tests/golden_table.py`
 lists which options make which published variant. The paper published no code; its three methods
 were compared with its equations, written twice. Maps are compared raw:
 most publications then cut off the negative part, enlarge, and scale each map to 0..1, in that order
@@ -45,19 +45,19 @@ or another; that is left to `jaxattr.plot.heatmap`.
 Methods that draw at random were given the authors' own draws. Complete linkage and k-means agree
 with SciPy's, ViT-CX's clusters with the authors' as well.
 
-**Own readings.** `bi_cam`, `ca_lig` and `caap` equal nothing: no code of theirs was found, and of
-their papers only what abstracts and summaries say could be read. Docstrings say which part is
-whose. Their numbers may never be compared with published ones. `res_lrp` and `fullgrad_plus` follow
+**Own readings.** `bi_cam`, `ca_lig` and `caap` are compared with nothing: their authors' code was
+not found, and only abstracts and summaries of their papers could be read. Docstrings say which part
+is whose. Never compare their numbers with published ones. `res_lrp` and `fullgrad_plus` follow
 formulas that were read in full, and equal a second implementation in NumPy and float64; their
-authors' code was not run. `ca_lig` is experimental: its integrals
-run along scaled tokens, whose scale LayerNorm undoes, and on two drawn scenes its 10 steps found 20
-to 112 % of what a block's tokens change, 100 steps 34 to 133 %.
-`metrics.positive_to_negative` is the ratio of both signs that BiCAM's authors propose (PNR).
+authors' code was not run. `ca_lig` is experimental: its integrals run along scaled tokens, whose
+scale LayerNorm undoes, and on two drawn scenes its 10 steps found 20 to 112 % of what a block's
+tokens change, 100 steps 34 to 133 %. `metrics.positive_to_negative` is the ratio of both signs that
+BiCAM's authors propose (PNR).
 
 **Not here.** I-GOS and iGOS++ optimise a mask, at 1200 passes forwards and back for one class.
 
-No method needs a class token, a square grid, or more than one layer or head. What does not fit is
-one line: a start layer that is not there, more clusters than features, a share that leaves no
+No method needs a class token, a square grid, or more than one layer or head. What does not fit is a
+one-line error: a start layer that is not there, more clusters than features, a share that leaves no
 token.
 
 ## Attention flow
@@ -87,22 +87,22 @@ by up to 300 %.
 `relevance.gain` how many times what it starts from a map sums to; `jaxattr explain` and `compare`
 warn above 10.
 
-`lrp` is warned of as a rule, for the published rules (`rules="orig"`) multiply relevance. Started
-from 1, its sum at the inputs of the six blocks of the embedded model was 4.6 in the last, then 9.9,
-27, 56, 139, and 386 in the first; 357 at the pixels, 6560 in the worst image (medians over 50 drawn
-scenes; all figures here are from `python docs/notebook/methods_relevance.py`).
+A warning is usual for `lrp`, because the published rules (`rules="orig"`) multiply relevance.
+Started from 1, its sum at the inputs of the six blocks of the embedded model was 4.6 in the last,
+then 9.9, 27, 56, 139, and 386 in the first; 357 at the pixels, 6560 in the worst image (medians
+over 50 drawn scenes; all figures here are from `python docs/notebook/methods_relevance.py`).
 
 - **The linear rule doubles.** It has two quotients, for products of positive and of negative
   factors, and each hands on the whole relevance, in every linear layer of a branch, but not on the
   skip connection beside it. With the linear rule of `"ours"` and nothing else changed the medians
   are 1.0 in all blocks and 0.88 at the pixels, the worst image's 5.4.
 - **The residual rule divides by `skip + branch`**, entry by entry, and this comes near zero. Large
-  relevances of opposite signs go on, whose sum is kept only as long as both are treated alike, and
-  the doubling does not. Under noise of ±0.02 maps change by 6.4 times their norm (median over 25
-  scenes of the largest of 10 draws; the mean, 12.5 here and 52 over other draws in
+  relevances of opposite signs are passed on, whose sum is kept only as long as both are treated
+  alike, which the doubling does not do. Under noise of ±0.02 maps change by 6.4 times their norm
+  (median over 25 scenes of the largest of 10 draws; the mean, 12.5 here and 52 over other draws in
   [metrics](../notebook/metrics.md), is made by few images); with the linear rule of `"ours"` by 1.8
-  (mean 3.6);
-  with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still more.
+  (mean 3.6); with a residual rule that shares by magnitude by 0.6 (1.2), though it multiplies still
+  more.
 
 `res_lrp` fixes the second at its root: of a skip connection and a branch of opposite signs the
 larger takes `1 + gamma` times its share, so that no sum hands on more than `1 + 2 / gamma` times
@@ -120,19 +120,19 @@ rules start from 1.
 
 ## Means over views
 
-`jaxattr.views.averaged(function, views)` makes of any method one of the same contract whose map is
-the mean over views of the image, `views.chosen(config, n)`: the image, its mirror, then both moved
-by half a patch along the diagonals and the sides, at most 18. On the command line it is `--views`
-of `explain` and `compare`. It costs n times the method, and on an accelerator, where all views are
-computed at once, n times its memory.
+`jaxattr.views.averaged(function, views)` turns any method into one with the same contract, whose
+map is the mean over views of the image, `views.chosen(config, n)`: the image, its mirror, then both
+moved by half a patch along the diagonals and the sides, at most 18. On the command line it is
+`--views` of `explain` and `compare`. It costs n times the method, and on an accelerator, where all
+views are computed at once, n times its memory.
 
-What a moved image lacks at one edge is filled with its own mirror image. A map counts as constant
-over each of its patches, is mirrored and moved back by pixels, and what lies beyond the image is
-dropped; a patch gets the mean over all views of what then lies on it, pixels that a view does not
-show left out. A shift by whole patches is so undone exactly; one by half a patch mixes two patches
-along a side, and four along a diagonal, in equal parts: maps become smoother by this alone.
-Published are noise, turns and scales (DAVE) and translations (ResLRP+); these views are a choice of
-ours.
+The part that a moved image lacks at one edge is filled with its own mirror image. A map counts as
+constant over each of its patches, is mirrored and moved back by pixels, and what lies beyond the
+image is dropped; a patch gets the mean over all views of what then lies on it, pixels that a view
+does not show left out. So a shift by whole patches is undone exactly; one by half a patch mixes two
+patches along a side, and four along a diagonal, in equal parts: maps become smoother by this alone.
+Published variants use noise, rotations and scales (DAVE) or translations (ResLRP+); these views are
+our own choice.
 
 On 60 drawn scenes of each kind (seed 77, which served for choosing), with the log-odds as the loss
 and the measures of [bench-explanations](../notebook/bench-explanations.md), in percent. Of two
@@ -154,8 +154,8 @@ differs is hit.
 | `caap`, 30 scenes | 60 | 73 | 82 | 12 | 97 | 94 | 41 | 43 |
 
 The mirror alone changes little. Ten views spread a map: more of the object is covered, and more of
-what lies around it. They do not correct the signs of `complete`. Of these `caap` keeps to
-one object best, and says least between two objects and of the part in which twins differ.
+what lies around it. They do not correct the signs of `complete`. Of these methods `caap` stays on
+one object best, and is the worst at telling two objects, or twins, apart.
 
 ## Which derivative
 
@@ -169,7 +169,7 @@ with the attention of all other layers held fixed. The two agree in the last lay
 `losses.target_logit(c)` is the paper's Eq. 7. To ask for one class *against* another, use
 `losses.difference(a, b)`. The paper also offers Eq. 8, `(l_a - l_b) / l_a`, and the ratio: both
 invert (red and blue change places) when the two logits are negative and push both logits the same
-way when their signs differ; `losses.is_guiding` tells, and `jaxattr explain` warns.
+way when their signs differ; `losses.is_guiding` says so, and `jaxattr explain` warns.
 
 ## Which row
 
