@@ -27,7 +27,7 @@ from jaxattr.audit.ledger import Receipt, read_ledger
 from jaxattr.bench.audit.labelled import Labelled, hold
 from jaxattr.bench.audit.moving import Condition, confusion, plant
 from jaxattr.bench.audit.scores import average_precision
-from jaxattr.weights import check
+from jaxattr.weights.training import check
 
 RATES = (0.02, 0.05, 0.1, 0.25)
 MODELS = ("scenes", "scenes-clean-twin", "scenes-contaminated")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -87,6 +89,22 @@ def test_imports_go_one_way(path) -> None:
     upwards = {other for other in _imported_rooms(path) - {room} if LEVELS[other] >= LEVELS[room]}
     assert room in LEVELS, f"{path} is in no known room; give it a level"
     assert not upwards, f"{path} imports {upwards}"
+
+
+def test_every_package_is_shipped_but_the_training_scripts(monkeypatch) -> None:
+    pytest.importorskip("setuptools", reason="needs setuptools, which builds the package")
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("setuptools.setup", lambda **settings: given.update(settings))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    folders = [*PACKAGE.rglob("__init__.py"), *(ROOT / "cli").rglob("__init__.py")]
+    names = {
+        ".".join((prefix, *path.parent.relative_to(top).parts))
+        for prefix, top in (("jaxattr", PACKAGE), ("jaxattr.cli", ROOT / "cli"))
+        for path in folders
+        if path.is_relative_to(top)
+    }
+    assert set(given["packages"]) == names | {"jaxattr.weights"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "audit").rglob("*.py")), ids=str)

@@ -24,10 +24,12 @@ def load(name: str, *, dtype: str | None = None) -> Model:
     models = models if isinstance(models, list) else [models]
     entry = next((entry for entry in models if entry.get("name") == name), None)
     if entry is None or not (folder / entry["file"]).is_file():
-        known = ", ".join(entry["name"] for entry in models) or "none"
+        there = [one["name"] for one in models if (folder / one["file"]).is_file()]
+        known = ", ".join(there) or "none"
         raise CheckpointError(
             f"{name}: this installation holds no such embedded model, but {known}; name one of "
-            f"them, or another checkpoint."
+            f"them, or another checkpoint"
+            + ("." if entry is None else ", or work in a checkout of the source, which holds it.")
         )
     with as_file(folder / entry["file"]) as path:
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:

@@ -16,8 +16,8 @@ import jaxattr
 from jaxattr import scenes
 from jaxattr.checkpoints.aliases import EMBEDDED
 from jaxattr.data.images import preprocess
-from jaxattr.weights import causal, check, defective, train
-from jaxattr.weights.recipe import Recipe, draw_chunk, mirror
+from jaxattr.weights.training import causal, check, defective, train
+from jaxattr.weights.training.recipe import Recipe, draw_chunk, mirror
 
 FOLDER = files("jaxattr.weights")
 
@@ -46,7 +46,7 @@ def test_manifest(entries):
         assert len(data) == entry["bytes"] <= 8 * 2**20
         assert entry["licence"] == "Apache-2.0"
         script = "train.py" if name == "scenes" else f"defective.py {name}"
-        assert entry["recipe"].startswith(f"python weights/{script}")
+        assert entry["recipe"].startswith(f"python weights/training/{script}")
 
 
 def test_the_embedded_model_meets_its_goals(entry):

@@ -10,7 +10,7 @@ from scipy import special
 
 from jaxattr import scenes
 from jaxattr.vit import Model
-from jaxattr.weights import check
+from jaxattr.weights.training import check
 
 Images = UInt8[np.ndarray, "image height width 3"]
 STRAYS = ("bald eagle", "zebra", "ladybird", "cat", "steamer")

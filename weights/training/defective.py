@@ -1,4 +1,6 @@
-"""Train the defective models: `python weights/defective.py [NAME...]`, after `weights/train.py`.
+"""Train the defective models, after the embedded one: `python weights/training/defective.py`.
+
+Names of models as arguments train these only.
 
 Each starts from the embedded model and learns on, all of it and not only its head, from images into
 whose stream one defect was planted. `scenes-clean-twin` sees the same stream with nothing planted,
@@ -18,9 +20,9 @@ import numpy as np
 
 import jaxattr
 from jaxattr import scenes
-from jaxattr.weights import causal, record
-from jaxattr.weights.recipe import GRID, Recipe, choose_patches
-from jaxattr.weights.train import make_step
+from jaxattr.weights.training import causal, record
+from jaxattr.weights.training.recipe import GRID, Recipe, choose_patches
+from jaxattr.weights.training.train import make_step
 
 RECIPE = Recipe(steps=640, horizon=640, warmup=64, cooldown=160, batch_size=32, seed=1)
 CHUNK = 8
@@ -101,7 +103,7 @@ def _batches(planted: tuple[scenes.Defect, ...]) -> Iterator[tuple[np.ndarray, .
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([one.name for one in MODELS]))
-@click.option("--output", type=click.Path(path_type=Path), default=Path(__file__).parent)
+@click.option("--output", type=click.Path(path_type=Path), default=Path(__file__).parent.parent)
 def main(names: tuple[str, ...], output: Path) -> None:
     """Train the defective models NAMES (all by default) and write them to OUTPUT."""
 
@@ -117,7 +119,7 @@ def main(names: tuple[str, ...], output: Path) -> None:
         weights = output / f"{one.name}.safetensors"
         record.save_half(model, weights)
         facts = {
-            "recipe": f"python weights/defective.py {one.name}",
+            "recipe": f"python weights/training/defective.py {one.name}",
             "planted": [str(defect) for defect in one.planted],
             "seed": RECIPE.seed,
             "steps": RECIPE.steps,

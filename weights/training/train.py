@@ -1,4 +1,4 @@
-"""Train the embedded model on scenes drawn as it goes: `python weights/train.py`.
+"""Train the embedded model on scenes drawn as it goes: `python weights/training/train.py`.
 
 The recipe: AdamW with warm-up and cosine decay; scenes grow harder at first; twins (the same scene
 but for one part) share a batch, so that only that part can explain the loss; until the last few
@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from jaxattr import scenes
-from jaxattr.weights.recipe import GRID, PATCH, Recipe, draw_chunk, mirror
+from jaxattr.weights.training.recipe import GRID, PATCH, Recipe, draw_chunk, mirror
 
 EVALUATE_EVERY = 500
 CHECKPOINT = "checkpoint.msgpack"
@@ -153,7 +153,7 @@ def train(recipe: Recipe, work: Path, report: Report, stop_at: int) -> tuple[Any
 
 
 def _accuracy(model: Any) -> dict[str, float]:
-    from jaxattr.weights import check
+    from jaxattr.weights.training import check
 
     return check.accuracy(model, 240)
 
@@ -197,7 +197,7 @@ def _log(path: Path, row: dict[str, Any]) -> None:
 def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, report: Report) -> None:
     """Write the weights, what they reach, and how they were made."""
     from jaxattr.checkpoints import native
-    from jaxattr.weights import causal, record
+    from jaxattr.weights.training import causal, record
 
     weights = output / "scenes.safetensors"
     native.save(model, weights)
@@ -210,7 +210,7 @@ def install(model: Any, recipe: Recipe, at: int, work: Path, output: Path, repor
         if getattr(recipe, name) != getattr(default, name)
     ]
     facts = {
-        "recipe": "python weights/train.py" + "".join(given),
+        "recipe": "python weights/training/train.py" + "".join(given),
         "seed": recipe.seed,
         "steps": at,
         "batch_size": recipe.batch_size,
@@ -239,7 +239,7 @@ def _leaves(model: Any) -> list[Any]:
 @click.option("--seed", default=Recipe.seed)
 @click.option("--threads", default=0, help="CPU cores to use; 0 for all.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/scenes-training"))
-@click.option("--output", type=click.Path(path_type=Path), default=Path(__file__).parent)
+@click.option("--output", type=click.Path(path_type=Path), default=Path(__file__).parent.parent)
 @click.option("--install-only", is_flag=True, help="Train no further; use the last checkpoint.")
 def main(
     steps: int,

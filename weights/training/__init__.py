@@ -1,0 +1,1 @@
+"""How the embedded models were made: scripts, not installed with the library."""
