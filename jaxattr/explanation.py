@@ -43,6 +43,8 @@ RIVAL = "rival"
 Class = str | SupportsIndex
 AnyImage = str | os.PathLike[str] | Pillow.Image | np.ndarray | jax.Array
 _OWN = "own loss"
+_TOGETHER = 16
+"""Maps of one image that are computed at once: each takes the memory of a backward pass."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -256,6 +258,37 @@ def viewed(function: Callable[..., Map], config: ViTConfig, views: int) -> Calla
 def classify(model: Model, arrays: Any) -> Array:
     """The logits of many normalised images, `[image, class]`; to be jitted."""
     return over_images(lambda image: model.forward(image)[0], arrays)
+
+
+@partial(jax.jit, static_argnames=("loss", "method"))
+def pair_maps(
+    model: Model,
+    arrays: Array | np.ndarray,
+    first: Array | np.ndarray,
+    second: Array | np.ndarray,
+    *,
+    loss: str,
+    method: Callable[..., Map],
+) -> Float[Array, "image pair row column"]:
+    """The maps of several pairs of classes of each of several images, in one compiled function.
+
+    Args:
+        arrays: normalised images, `[image, height, width, channel]`.
+        first: classes to explain, `[image, pair]`.
+        second: classes to set them against, likewise; ignored by a loss of one class.
+        loss: a name of `jaxattr.losses.NAMES`.
+    """
+    build = losses.named(loss)
+
+    def one(image: Array, first: Array, second: Array) -> Array:
+        def of(classes: tuple[Array, Array]) -> Map:
+            return method(model, image, build(*classes))
+
+        if first.shape[0] <= _TOGETHER:
+            return jax.vmap(of)((first, second))
+        return jax.lax.map(of, (first, second), batch_size=_TOGETHER)
+
+    return over_images(one, arrays, first, second)
 
 
 def probabilities(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxattr.cli.common import options, output, targets
 from jaxattr.cli.common.records import Explained, Run
@@ -14,35 +14,16 @@ if TYPE_CHECKING:
     from jaxattr.data.photos import Photo
     from jaxattr.vit import Model
 
-_TOGETHER = 16
-"""Maps of one image that are computed at once: each takes the memory of a backward pass."""
-
 
 def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> Iterator[Explained]:
     """Decode, run, explain chunk by chunk; images that cannot be decoded are put into `bad`."""
     import jax
     import numpy as np
 
-    from jaxattr import losses
-    from jaxattr.explanation import classify, probabilities, viewed
-    from jaxattr.gradients import over_images
+    from jaxattr.explanation import classify, pair_maps, probabilities, viewed
 
-    build = losses.named(run.question.loss)
-    method = viewed(run.method.function, run.model.config, run.views)
     forward = jax.jit(classify)
-
-    @jax.jit
-    def maps(model: Model, images: Any, first: Any, second: Any) -> Any:
-        def one(image: Any, first: Any, second: Any) -> Any:
-            def of(classes: Any) -> Any:
-                return method(model, image, build(*classes))
-
-            if run.question.width <= _TOGETHER:
-                return jax.vmap(of)((first, second))
-            return jax.lax.map(of, (first, second), batch_size=_TOGETHER)
-
-        return over_images(one, images, first, second)
-
+    method = viewed(run.method.function, run.model.config, run.views)
     size = -(-len(paths) // -(-len(paths) // chunk))
     for photos in chunks(run.model, paths, size, bad):
         # The last chunk is filled up, so that nothing is compiled twice.
@@ -55,7 +36,8 @@ def explained(run: Run, paths: list[Path], bad: list[Exception], chunk: int) -> 
         for index, pairs in enumerate(asked):
             for place, (first, second) in enumerate(pairs):
                 classes[:, index, place] = first, second or 0
-        results = np.asarray(maps(run.model, arrays, *classes))
+        found_maps = pair_maps(run.model, arrays, *classes, loss=run.question.loss, method=method)
+        results = np.asarray(found_maps)
         for photo, one, pairs, found in zip(photos, logits, asked, results, strict=False):
             chances = probabilities(run.model, one)
             yield Explained(photo, one, chances, pairs, found[: len(pairs)])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxattr.data import images
 from jaxattr.data.images import as_rgb, fit
-from jaxattr.errors import ImageError
+from jaxattr.errors import ImageError, printable
 from jaxattr.vit import Preprocessing
 
 
@@ -39,7 +39,7 @@ def read_photo(
     try:
         return photo_of(image, preprocessing, path, name=name)
     except ImageError as error:
-        raise ImageError(f"{images.printable(path)}: {error}") from None
+        raise ImageError(f"{printable(path)}: {error}") from None
 
 
 def photo_of(

@@ -19,7 +19,7 @@ from jaxattr import scenes
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset, index
 from jaxattr.data.labels import LabelTable
-from jaxattr.errors import DatasetError, ImageError, JaxattrError
+from jaxattr.errors import DatasetError, ImageError, JaxattrError, printable
 from jaxattr.explanation import classify
 from jaxattr.heads import check_classifier
 from jaxattr.scenes.models import check_model, knows_scenes
@@ -261,4 +261,4 @@ def _fitted(path: Path, model: Model) -> np.ndarray:
     try:
         return images.fit(image, model.preprocessing)
     except ImageError as error:
-        raise ImageError(f"{images.printable(path)}: {error}") from None
+        raise ImageError(f"{printable(path)}: {error}") from None
