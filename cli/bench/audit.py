@@ -151,6 +151,7 @@ def audit(choice: options.Choice, **given: Any) -> None:
         "sets": given["seeds"],
         "first_seed": given["seed"],
     }
+    facts = output.cited(facts, loaded, given["kind"])
     output.show(audit_text.text(scores, given["kind"], facts))
     if figure:
         from jaxattr.bench.audit.figure import draw

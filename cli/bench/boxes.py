@@ -118,6 +118,7 @@ def boxes(choice: options.Choice, **given: Any) -> None:
     facts = {"model": loaded.name, "images": given["images"], "seed": given["seed"]}
     facts |= {"confidence": given["confidence"], "area": given["area"]}
     facts |= {"photos": result.photos, "mean_area": result.area, "looked_at": result.looked_at}
+    facts = output.cited(facts, loaded, given["kind"])
     output.show(scores.text(result.scores, given["kind"], facts))
 
 

@@ -91,7 +91,7 @@ def explanations(
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}
-    output.show(scores.text(results, kind, facts))
+    output.show(scores.text(results, kind, output.cited(facts, loaded, kind)))
     if figure:
         from jaxattr.bench.explanations.figure import draw
         from jaxattr.plot import figures

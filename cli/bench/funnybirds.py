@@ -79,4 +79,4 @@ def funnybirds(
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}
-    output.show(scores.text(results, kind, facts))
+    output.show(scores.text(results, kind, output.cited(facts, loaded, kind)))

@@ -137,6 +137,7 @@ def methods(choice: options.Choice, **given: Any) -> None:
         options.warn(f"skipped {len(result.skipped) - 5} more; --format json lists them all.")
     facts = {"model": loaded.name, "source": given["images"], "target": given["target"]}
     facts["seed"] = given["seed"]
+    facts = output.cited(facts, loaded, given["kind"])
     output.show(methods_text.text(result, given["kind"], facts))
     for line in methods_text.notes(result.scores):
         options.note(line, quiet=quiet)

@@ -157,6 +157,7 @@ def perturbation(choice: options.Choice, **given: Any) -> None:
     if len(result.skipped) > 5:
         options.warn(f"skipped {len(result.skipped) - 5} more; --format json lists them all.")
     facts = perturbation_text.facts(loaded.name, result, guide, given["seed"])
+    facts = output.cited(facts, loaded, given["kind"])
     output.show(perturbation_text.text(result, given["kind"], facts, guide))
     if figure:
         from jaxattr.bench.perturbation.figure import draw

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxattr.data.labels import LabelTable
     from jaxattr.vit import Model
 
+_ORIGIN = "jaxattr.cli.origin"
 FIGURES = ("png", "svg", "pdf")
 DATA = frozenset(("json", "npz"))
 
@@ -156,14 +157,22 @@ def check_figure(figure: Path | None) -> None:
         )
 
 
-def origin(model: Model, **facts: Any) -> dict[str, Any]:
-    """What a JSON says of its origin: software, weights, device, the command; and `facts`."""
+def origin(model: Model) -> dict[str, Any]:
+    """What a result says of its origin: software, weights, device, and the command's words."""
     from dataclasses import asdict
 
     from jaxattr.vit.provenance import provenance
 
-    words = click.get_current_context().meta.get(process.ARGUMENTS, ())
-    return {**asdict(provenance(model)), "command": shlex.join(["jaxattr", *words]), **facts}
+    meta = click.get_current_context().meta
+    if _ORIGIN not in meta:  # hashing large weights takes a second
+        words = meta.get(process.ARGUMENTS, ())
+        meta[_ORIGIN] = {**asdict(provenance(model)), "command": shlex.join(["jaxattr", *words])}
+    return meta[_ORIGIN]
+
+
+def cited(facts: dict[str, Any], model: Model, format: str) -> dict[str, Any]:
+    """The facts of a run, with its origin where they go into JSON."""
+    return {**facts, "origin": origin(model)} if format == "json" else facts
 
 
 def as_json(content: dict[str, Any]) -> bytes:
@@ -181,11 +190,14 @@ def as_png(picture: Image.Image) -> bytes:
 
 
 def as_npz(content: dict[str, Any]) -> bytes:
-    """The arrays of the content; texts become arrays of strings, never pickles."""
+    """The arrays of the content; texts become arrays of strings, tables JSON; never pickles."""
     import numpy as np
 
     file = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in content.items()}
+    arrays: dict[str, Any] = {
+        name: np.asarray(json.dumps(value) if isinstance(value, dict) else value)
+        for name, value in content.items()
+    }
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 

@@ -242,6 +242,7 @@ def _content(done: Compared) -> dict[str, Any]:
     against = [-1 if case.asked.against is None else case.asked.against for case in given]
     return {
         "model": done.model.name,
+        "origin": output.origin(done.model),
         "loss": done.loss,
         "views": done.views,
         "methods": [answer.method.name for answer in answers],

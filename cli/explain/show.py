@@ -180,6 +180,7 @@ def _content(run: Run, one: Explained) -> dict[str, Any]:
         "maps": one.maps.astype(np.float32) if one.maps.dtype.itemsize < 4 else one.maps,
         "logits": one.logits,
         "problem": run.model.config.problem,
+        "origin": output.origin(run.model),
         **({} if one.probabilities is None else {"probabilities": one.probabilities}),
         "labels": [run.table.short(index) for index in range(len(one.logits))],
     }

@@ -104,6 +104,7 @@ class Written:
             "image": str(self.photo.path),
             "picture": str(self.path),
             "model": self.task.model.name,
+            "origin": output.origin(self.task.model),
             "from": self.task.old,
             "to": self.task.new,
             "labels": {i: self.table.short(i) for i in (self.task.old, self.task.new)},
