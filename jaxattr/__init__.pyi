@@ -1,5 +1,8 @@
 from . import audit as audit
 from . import bench as bench
+from . import checkpoints as checkpoints
+from . import data as data
+from . import experiments as experiments
 from . import gradients as gradients
 from . import heads as heads
 from . import losses as losses
@@ -7,6 +10,7 @@ from . import methods as methods
 from . import metrics as metrics
 from . import plot as plot
 from . import scenes as scenes
+from . import vit as vit
 from .audit.findings.finding import Finding as Finding
 from .audit.run import Audit as Audit
 

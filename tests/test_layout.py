@@ -130,7 +130,12 @@ def test_public_names_exist_and_importing_is_free() -> None:
         "import sys, jaxattr\n"
         "heavy = {'jax', 'transformers', 'matplotlib', 'numpy', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+        "rooms = 'checkpoints data experiments gradients methods metrics plot scenes vit'.split()\n"
+        "assert {'audit', 'bench', 'explain', 'load', 'save', *rooms} < set(jaxattr.__all__)\n"
         "for name in jaxattr.__all__: getattr(jaxattr, name)\n"
+        "jaxattr.audit.ledger, jaxattr.bench.methods, jaxattr.experiments.session\n"
+        "jaxattr.methods.conservative, jaxattr.metrics.pointing_game, jaxattr.plot.heatmap\n"
+        "assert jaxattr.__version__[0].isdigit()\n"
         "heavy = {'transformers', 'matplotlib', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

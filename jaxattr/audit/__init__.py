@@ -7,6 +7,22 @@ model about every image); `inference` (posteriors, pairs, places over the ledger
 Called as `jaxattr.audit(...)` it is `run.audit`, which puts them in order.
 """
 
+import lazy_loader
+
 from jaxattr._front import make_callable
 
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "copies",
+        "evidence",
+        "findings",
+        "inference",
+        "ledger",
+        "probes",
+        "report",
+        "run",
+        "statistics",
+    ],
+)
 make_callable(__name__, "jaxattr.audit.run:audit")
