@@ -19,6 +19,7 @@ from jaxattr import registry
 from jaxattr.errors import JaxattrError
 from jaxattr.metrics.bootstrap import Interval as Interval
 from jaxattr.metrics.bootstrap import bootstrap as bootstrap
+from jaxattr.metrics.bootstrap import interval as interval
 from jaxattr.metrics.completeness import completeness as completeness
 from jaxattr.metrics.complexity import complexity as complexity
 from jaxattr.metrics.context import Case as Case

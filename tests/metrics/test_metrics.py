@@ -114,3 +114,20 @@ def test_bootstrap_leaves_undefined_scores_out():
     assert (found.value, found.defined) == (pytest.approx(2 / 3), 3)
     assert metrics.bootstrap(np.full(4, np.nan)).defined == 0
     assert np.isnan(metrics.bootstrap(np.full(4, np.nan)).low)
+
+
+@pytest.mark.parametrize(("right", "count"), [(2, 2), (0, 5), (7, 10), (93, 100)])
+def test_a_share_has_wilsons_interval(right, count) -> None:
+    """By the formula, written anew; 2 of 2 is not sure."""
+    scores = np.append((np.arange(count) < right).astype(float), np.nan)
+    found = metrics.interval(scores)
+    p, z = right / count, stats.norm.ppf(0.975)
+    centre = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
+    np.testing.assert_allclose(found, (p, centre - half, centre + half, count), atol=1e-12)
+    assert found.high - found.low > 0.05
+
+
+def test_scores_between_0_and_1_have_the_bootstraps_interval() -> None:
+    scores = np.array([0.0, 0.5, 1.0, 0.25])
+    assert metrics.interval(scores, seed=3) == metrics.bootstrap(scores, seed=3)

@@ -266,7 +266,7 @@ def _scores(
     for k, loss in enumerate(LOSSES if asked else ("any",)):
         values = measure(maps[:, k], region)
         for measured in MEASURES:
-            interval = metrics.bootstrap(np.asarray(values[measured]), seed=seed)
+            interval = metrics.interval(np.asarray(values[measured]), seed=seed)
             kind = "trained" if method is not None else "none"
             result.append(Score(NAME, name, kind, loss, measured, *interval))
     return result

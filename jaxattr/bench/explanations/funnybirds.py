@@ -106,7 +106,7 @@ def run(
             values = with_parts(parts, labelled, told) | {"ts": with_two(two, paired, sensitive)}
             kind = "trained" if name in known else "none"
             for measure in MEASURES:
-                interval = metrics.bootstrap(values[measure], seed=seed)
+                interval = metrics.interval(values[measure], seed=seed)
                 scores.append(Score(NAME, name, kind, loss, measure, *interval))
     return scores
 

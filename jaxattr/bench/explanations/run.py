@@ -47,7 +47,7 @@ SEEN = "two objects, both recognised"
 
 
 class Score(NamedTuple):
-    """One number of the benchmark with its 95 % bootstrap interval; NaN where undefined."""
+    """One number of the benchmark with its 95 % interval; NaN where undefined."""
 
     scenes: str
     method: str
@@ -135,10 +135,10 @@ def rows(
         scored = per_scene(trials, measure(trials, found[:, index], signed=method.signed))
         for measured in MEASURES[trials.name]:
             values = scored[measured]
-            interval = metrics.bootstrap(values, seed=seed)
+            interval = metrics.interval(values, seed=seed)
             result.append(Score(trials.name, method.name, model, loss, measured, *interval))
             if seen is not None and trials.name == "two objects" and seen.any():
-                interval = metrics.bootstrap(values[seen], seed=seed)
+                interval = metrics.interval(values[seen], seed=seed)
                 result.append(Score(SEEN, method.name, model, loss, measured, *interval))
     return result
 

@@ -15,7 +15,7 @@ from jaxattr.metrics import Metric
 
 
 class Score(NamedTuple):
-    """One cell of the table, with its 95 % bootstrap interval over images; NaN where undefined."""
+    """One cell of the table, with its 95 % interval over images; NaN where undefined."""
 
     metric: str
     """Its versioned id."""
@@ -45,7 +45,7 @@ def table(
     result = []
     for metric, values in scores.items():
         sign = 1 if metric.better == "higher" else -1
-        intervals = [metrics.bootstrap(values[:, k], seed=seed) for k in range(len(rows))]
+        intervals = [metrics.interval(values[:, k], seed=seed) for k in range(len(rows))]
         ranks = _ranks(rows, [sign * one.value for one in intervals])
         nulls = [k for k, row in enumerate(rows) if row.name in (RANDOM, BLOB)]
         for k, row in enumerate(rows):
