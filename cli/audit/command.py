@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxattr.cli.audit.overview import overview
-from jaxattr.cli.common import answers
+from jaxattr.cli.common import answers, names
 from jaxattr.cli.common.options import (
     Choice,
     exclude_option,
@@ -111,6 +111,13 @@ class BatchSize(click.ParamType):
     show_default=True,
     help="Test suspicions by asking the model again: paste, cover, crop, rewrite.",
 )
+@click.option(
+    "--finder",
+    "own",
+    multiple=True,
+    metavar="PACKAGE.MODULE:FUNCTION",
+    help="A finder of your own, a function of the audit's Analysis (repeatable).",
+)
 @click.option("--strict", is_flag=True, help="Stop at an unreadable image instead of skipping it.")
 @click.option(
     "--fail-on",
@@ -136,6 +143,7 @@ def audit(
     batch_size: int | None,
     workers: int | None,
     probes: bool,
+    own: tuple[str, ...],
     strict: bool,
     fail_on: str,
     max_pixels: int | None,
@@ -147,6 +155,7 @@ def audit(
     from jaxattr.audit.run import TASK
     from jaxattr.audit.run import audit as run
 
+    finders = names.finders(own)
     loaded = limited(load_model(choice, quiet=quiet), max_pixels)
     answers.classifier(loaded, TASK)  # before scenes are drawn
     found = run(
@@ -163,6 +172,7 @@ def audit(
         workers=workers,
         probes=probes,
         strict=strict,
+        finders=finders,
         progress=on_stderr(quiet=quiet),
     )
     show(overview(found.analysis, found.findings))

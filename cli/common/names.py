@@ -23,6 +23,7 @@ from click.shell_completion import CompletionItem
 from jaxattr.registry import group
 
 if TYPE_CHECKING:
+    from jaxattr.audit.findings import Finder
     from jaxattr.methods import Method
     from jaxattr.metrics import Metric
     from jaxattr.vit import Model
@@ -95,6 +96,26 @@ def metrics(words: Iterable[str], masks: bool) -> tuple[Metric, ...]:
     groups = {"cheap": possible(CHEAP), "all": possible(EVERY)}
     with _this_folder():
         return resolve_all(one for word in words for one in groups.get(word, [word]))
+
+
+def finders(words: Iterable[str]) -> tuple[Finder, ...]:
+    """Finders of one's own, each `package.module:function`; modules may lie in this folder.
+
+    Raises:
+        JaxattrError: a word names none; the built-in ones look for their kinds without a word.
+    """
+    from jaxattr.errors import JaxattrError, quoted
+    from jaxattr.registry import find
+
+    with _this_folder():
+        found = [find(word, "finder") for word in words]
+    for word, one in zip(words, found, strict=True):
+        if one is None:
+            raise JaxattrError(
+                f"{quoted(word)} names no finder of one's own; write package.module:function (the "
+                "built-in finders always look)."
+            )
+    return tuple(found)
 
 
 @contextmanager

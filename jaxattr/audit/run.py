@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, SupportsIndex
 from jaxattr import heads
 from jaxattr.audit.evidence.freshness import Kept, refresh
 from jaxattr.audit.evidence.gather import gather, make_receipt
-from jaxattr.audit.findings import find
+from jaxattr.audit.findings import FINDERS, Finder, find
 from jaxattr.audit.findings.finding import Finding
 from jaxattr.audit.inference.analysis import Analysis
 from jaxattr.audit.ledger import Ledger, LedgerView, Receipt, open_ledger
@@ -123,6 +123,7 @@ def audit(
     workers: int | None = None,
     probes: bool = True,
     strict: bool = False,
+    finders: Sequence[Finder] = (),
     progress: Progress = Progress(),  # noqa: B008  (immutable)
 ) -> Audit:
     """Explain every image of a labelled folder, and report what is wrong with it.
@@ -150,6 +151,8 @@ def audit(
         workers: decoding threads.
         probes: test suspicions on the model: paste, cover, crop, rewrite.
         strict: raise at an unreadable image instead of skipping it.
+        finders: your own, called with the `Analysis` after the built-in ones; what they return is
+            ranked and reported with the rest.
         progress: whom to tell how far it is.
 
     Raises:
@@ -182,7 +185,7 @@ def audit(
         with progress.bar("Testing suspicions", "questions", count, 0) as advance:
             ask(Subject(model, analysis, dataset.root), progress=advance)
     progress.note("Looking for findings ...")
-    return conclude(analysis)
+    return conclude(analysis, finders)
 
 
 def _prepared(
@@ -211,9 +214,10 @@ def _prepared(
     return model, dataset, make_receipt(model, dataset, total=total, **settings)
 
 
-def conclude(analysis: Analysis) -> Audit:
+def conclude(analysis: Analysis, finders: Sequence[Finder] = ()) -> Audit:
     """The findings of a whole ledger, and the files that say them: neither asks the model."""
-    findings, summary = find(analysis), summarize(analysis.ledger)
+    findings = find(analysis, [*FINDERS.values(), *finders])
+    summary = summarize(analysis.ledger)
     return Audit(tuple(findings), summary, write(analysis, summary, findings), analysis)
 
 

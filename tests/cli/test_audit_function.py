@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import pytest
-from audit_world import LABELS, contents, finished, model, world
+from audit_world import LABELS, arguments, contents, finished, model, world
+from click.testing import CliRunner
 from PIL import Image
 
 import jaxattr
 from jaxattr.audit.evidence import gather
 from jaxattr.audit.run import SHOWN_FINDINGS, Progress
+from jaxattr.cli.main import main
 from jaxattr.errors import JaxattrError, JaxattrWarning, LedgerError
 
 
@@ -133,3 +135,50 @@ def test_errors_are_one_line(loaded, world, tmp_path, asked, words) -> None:
         jaxattr.audit(loaded, world / "photos", output=tmp_path / "out", **asked)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+OWN = """
+from jaxattr.audit.findings.finding import Finding
+
+
+def small_class(analysis):
+    counts = zip(analysis.posterior.classes.tolist(), analysis.posterior.counts.tolist())
+    label, count = min(counts, key=lambda one: (one[1], one[0]))
+    return [
+        Finding(
+            kind="small_class",
+            severity="low",
+            title=f"Only {count} images of {analysis.names.short(label)}",
+            detail="The fewest of all classes.",
+            classes=(label,),
+            images=(),
+            score=1 / count,
+            action="Add images.",
+        )
+    ]
+"""
+
+
+def test_a_finder_of_ones_own(loaded, world, audited, finished, tmp_path, monkeypatch) -> None:
+    """As an object and as a word: ranked, written and shown with the built-in ones."""
+    (tmp_path / "my_finders.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_finders  # pyright: ignore[reportMissingImports]
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    found = jaxattr.audit(loaded, world / "photos", output=copy, finders=[my_finders.small_class])
+    (one,) = [one for one in found.findings if one.kind == "small_class"]
+    counts = audited.analysis.posterior.counts
+    assert one.title.startswith(f"Only {counts.min()} images of ")
+    assert len(found.findings) == len(audited.findings) + 1
+    assert one.title in (copy / "report.html").read_text(encoding="utf-8")
+
+    words = [*arguments(world, copy)[3:], "--finder", "my_finders:small_class"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    assert one.title in done.stdout
+    done = CliRunner().invoke(main, [*words[:-1], "my_finders:nothing"])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: 'my_finders:nothing'")
