@@ -131,7 +131,7 @@ def test_splits_and_groups(tmp_path):
     assert one.severity == "high"
     assert one.extra["splits"] == ["", "train", "val"]
     assert "in the splits none and train and val" in one.title
-    assert "flattered" in one.action
+    assert "too high" in one.action
     assert split_of("x/Test/y.png") == "test"
     assert split_of("train.png") == ""
 

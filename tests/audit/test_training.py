@@ -104,7 +104,7 @@ def test_copies_in_training_are_found_and_named(both) -> None:
     assert other.classes == (1, 2)
     assert other.title == ("The same file in the training folder, labelled cat here and bee there")
     assert "The labels disagree: cat here, bee there." in other.detail
-    assert "flattered" in other.action
+    assert "too high" in other.action
 
 
 def test_it_is_noted_and_shown(both) -> None:
@@ -205,7 +205,7 @@ def test_one_folder_is_not_enough() -> None:
     (one,) = learned_contamination(Analysis(replace(make(1, mixed=0.25), training=clean)))
     assert one.severity == "medium"
     assert one.q_value is None
-    assert "training folder does not bear it out at this sample size" in one.detail
+    assert "training folder does not confirm it at this sample size" in one.detail
     assert "--training" not in one.action
     few = replace(make(1, mixed=0.25), training=held(2).pick(np.arange(5 * EACH)))
     (one,) = learned_contamination(Analysis(few))

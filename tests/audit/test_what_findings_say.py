@@ -89,7 +89,7 @@ def test_a_contaminated_pair_says_its_own_classes_rate_and_interval(planted):
     assert one.q_value == pytest.approx(
         one.p_value * 56, rel=1e-6, abs=0
     )  # the best of 8 x 7 tests
-    assert f"rename those that are {name(5)} to it" in one.action
+    assert f"give those that show {name(5)} its label" in one.action
     assert one.severity == "high"
     # What no longer clears the floor of 1 % with its whole interval is only medium.
     assert (truth[list(one.images)] == 5).mean() > 0.8
@@ -266,7 +266,7 @@ def test_a_fragile_class_says_its_own_and_the_others_budget(tmp_path):
     rest = np.median([each.answer["budget"] for each in answered if each.question["label"] != 1])
     assert f"A change of {own:.2g} grey levels" in one.detail
     assert f"images of other classes need {rest:.2g}. " in one.detail
-    assert one.title == "The model lets go of bee more easily than of other classes"
+    assert one.title == "The model loses bee more easily than other classes"
     assert one.effect == pytest.approx(own / rest, rel=1e-4)
     assert one.interval is not None
     assert one.interval[0] <= one.effect <= one.interval[1] < 1

@@ -152,7 +152,7 @@ def test_copies_among_what_was_left_out_are_not_counted(tmp_path):
     part = ledger(tmp_path, given, sizes=tuple(IN_FOLDER.items()), total=200)
     (copies,) = (one for one in found_in(part) if one.kind == "duplicate_image")
     assert not re.search("remove|keep one|keep the one", copies.action.lower())
-    assert "the audit of the whole folder tells" in copies.action
+    assert "The audit of the whole folder says which to keep" in copies.action
     assert copies.caveat.endswith("Copies among the images that were left out are not counted.")
     assert any("copies among the images that were left out" in one for one in texts(part))
 

@@ -63,11 +63,12 @@ def _finding(of: Posterior, names: LabelTable, part: Extent, pair: Pair, tests: 
         null=NULL,
         q_value=pair.q_value,
         power=pair.power,
-        action=f"Look at these images, the first ones first; rename those that are {second} to it, "
+        action="Look at these images, the first ones first; give those that show "
+        f"{second} its label, "
         + (
             "and look for the class of the others in the whole folder, of which this is a part."
             if part.partial
-            else "and those that are neither to what they are, or remove them."
+            else "and those that show neither their own label, or remove them."
         ),
         caveat=caveat,
         extra={

@@ -171,10 +171,10 @@ def _look(across: bool, leak: bool) -> str:
     """What to do about copies in a part of a folder, which may hold more of them elsewhere."""
     why = "copies count double in training and in every rate"
     if leak:
-        why = "accuracy measured on it is flattered"
+        why = "accuracy measured on it is too high"
     elif across:
         why = "one of the labels is wrong, or the picture shows both"
-    return f"Look at it: {why}. Which to keep, the audit of the whole folder tells."
+    return f"Look at it: {why}. The audit of the whole folder says which to keep."
 
 
 def _advice(across: bool, leak: bool, training: bool) -> str:
@@ -182,10 +182,10 @@ def _advice(across: bool, leak: bool, training: bool) -> str:
         end = " One of the labels is wrong, or the picture shows both." if across else ""
         return (
             "Remove it here, or from training and train again: the model has seen it, so accuracy "
-            f"measured on it is flattered.{end}"
+            f"measured on it is too high.{end}"
         )
     if leak:
-        return "Remove the copy from one split: accuracy measured on it is flattered."
+        return "Remove the copy from one split: accuracy measured on it is too high."
     if across:
         return "Keep the one whose label is right and remove the others."
     return "Keep one: copies count double in training and in every rate."
@@ -199,5 +199,5 @@ def _wrong(exact: bool, across: bool, training: bool) -> str:
     if exact:
         return "Not an error only where the folder is meant to hold it twice."
     return (
-        "Wrong where two pictures differ in a detail alone, as frames of one film do; no p-value."
+        "Wrong where two pictures differ in one detail only, as frames of one film do; no p-value."
     )

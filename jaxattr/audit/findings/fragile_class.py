@@ -54,7 +54,7 @@ def _finding(
     return Finding(
         kind="fragile_class",
         severity="medium" if high <= RATIO and not _denied(*levels) else "low",
-        title=f"The model lets go of {names.short(class_)} more easily than of other classes",
+        title=f"The model loses {names.short(class_)} more easily than other classes",
         detail=(
             f"A change of {medians[0]:.2g} grey levels (root mean square, median of {count} "
             f"images) takes the label away; images of other classes need {medians[1]:.2g}. "

@@ -36,8 +36,8 @@ ACTION = (
     "one may have come to agree with. Then train again without them."
 )
 AGREES = (
-    " A model that learned wrong labels whole agrees with them: an audit of that folder by another "
-    "model, one that was not trained on it, may see them."
+    " A model that learned wrong labels completely agrees with them: an audit of that folder by "
+    "another model, one that was not trained on it, may see them."
 )
 CORRECT = (
     "Correct these labels in the training folder (its own audit lists {which}, and says what to "
@@ -179,7 +179,8 @@ def _ranked(analysis: Analysis, pair: tuple[int, int], strongest: _Images, liste
     detail = f"{finding.detail} ({z:.1f} standard errors). "
     if analysis.training is None:
         detail += (
-            f"So looks a model that learned {first} from a folder with images of {second} in it. "
+            f"A model that learned {first} from a folder with images of {second} in it "
+            "looks like this. "
         )
     return finding._replace(
         title=f"The model sees {first} in images of {second}",
@@ -217,7 +218,7 @@ def _standing(analysis: Analysis, pair: tuple[int, int], first: str, second: str
     p = float(training.pairs.p_value[int(at[0][0]), int(at[1][0])])
     same = AGREES * same_model(training.ledger.receipt, analysis.ledger.receipt)
     return (
-        f"Ranked, not certified: the training folder does not bear it out at this sample size "
+        f"Ranked, not certified: the training folder does not confirm it at this sample size "
         f"(wrong labels of this kind there: p = {_small(p)}, before correction)." + same
     )
 
@@ -235,13 +236,13 @@ def _seen(analysis: Analysis, pair: tuple[int, int], strongest: _Images, rate: f
         detail=(
             f"on the {count:,} images labelled {names.short(source)} in this {folder} "
             f"it gives {names.short(label)} a probability of {mean:.1%} on average; {rate:.1%} per "
-            f"image is more than the labels bear out"
+            f"image is more than the labels support"
         ),
         classes=(label, source),
         images=tuple(images),
         score=rate,
         effect=rate,
-        effect_name="probability per image of the source class beyond what the labels bear out",
+        effect_name="probability per image of the source class beyond what the labels support",
         extra={"mean_probability": mean, "source_images": count},
     )
 

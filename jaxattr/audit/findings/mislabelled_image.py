@@ -244,7 +244,7 @@ def _advice(part: Extent, other: int, second: str) -> str:
     if standing == "left out" and part.of_classes is None:
         return (
             f"Look at it. {second} is not among the sampled classes: if it shows that, its label "
-            f"is wrong, and the whole folder tells whether there is a better one."
+            f"is wrong, and an audit of the whole folder says whether there is a better one."
         )
     if standing == "left out":
         why = "is not among the sampled classes" if part.partial else "has no readable image here"

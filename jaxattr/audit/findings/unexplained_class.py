@@ -118,7 +118,7 @@ def _finding(names: LabelTable, one: _Tested, tests: int) -> Finding:
         ),
         caveat=(
             "Absence of evidence: evidence spread over the whole image, or in parts that each "
-            "suffice, cannot be taken by covering some of it."
+            "suffice, cannot be removed by covering some of it."
         ),
         extra={
             "maps": [MAPS[which] for which in failed],

@@ -1,4 +1,4 @@
-"""What a model gives to one class on another's images beyond what the labels bear out."""
+"""What a model gives to one class on another's images beyond what the labels support."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _power(of: Posterior, label: int, source: rates.Source, needed: float) -> st
     parts = []
     for rate in (0.02, 0.05, 0.10):
         images = rates.images_needed(rate, ratios, needed)
-        size = f"{_round_up(images):,}" if np.isfinite(images) else "no number of"
+        size = f"{_round_up(images):,}" if np.isfinite(images) else "no number is enough"
         parts.append(f"{size} at {rate:.0%}")
     return (
         f"80 % power needs about this many images of the source class, of which there are "
