@@ -261,6 +261,7 @@ def test_what_is_explained_by_default(run, world, kind) -> None:
         return
     assert asked.exit_code == 0, asked.output
     again = json.loads(Path("jaxattr-explain/a.json").read_text())
+    assert again["origin"].pop("command") == f"{found['origin'].pop('command')} --loss log-odds"
     assert again == found
 
 
