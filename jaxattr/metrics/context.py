@@ -119,7 +119,7 @@ class Context:
         must be one of a module, not made in each call, which would compile it again.
         """
         scores = np.empty(len(self.images))
-        batch = 4 if jax.default_backend() == "cpu" else 16
+        batch = 2 if jax.default_backend() == "cpu" else 16
         draws = [int(self.generator(i, 2).integers(2**31)) for i in range(len(self.images))]
         for start in range(0, len(scores), batch):
             # The last batch is filled up, so that nothing is compiled twice.
