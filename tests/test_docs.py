@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 
@@ -46,6 +47,31 @@ def test_contributors_read_a_paragraph_of_every_folder_in_the_order_of_imports()
 
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_of_the_library_exist(path) -> None:
+    text = path.read_text(encoding="utf-8")
+    names = set(re.findall(r"(?<![\w/.-])jaxattr(?:\.[A-Za-z_]\w*)+", text))
+    for module, imported in re.findall(
+        r"^from (jaxattr[\w.]*) import ([\w, ]+)$", text, re.MULTILINE
+    ):
+        names |= {f"{module}.{one.split(' as ')[0].strip()}" for one in imported.split(",")}
+    assert not {name for name in names if not _exists(name)}
+
+
+def _exists(name: str) -> bool:
+    """Whether a module, or something in one, has this name."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ImportError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
