@@ -151,8 +151,7 @@ def audit(
         workers: decoding threads.
         probes: test suspicions on the model: paste, cover, crop, rewrite.
         strict: raise at an unreadable image instead of skipping it.
-        finders: your own, called with the `Analysis` after the built-in ones; what they return is
-            ranked and reported with the rest.
+        finders: your own, functions of the `Analysis`; what they return is reported with the rest.
         progress: whom to tell how far it is.
 
     Raises:
@@ -169,8 +168,7 @@ def audit(
     model, dataset, receipt = _prepared(model, root, limit, seed, asked, progress)
     other = None if training is None else read_training(Path(training), receipt)
     if other is not None:
-        of = other.receipt
-        progress.note(f"Training: {of.count} images of {of.images}")
+        progress.note(f"Training: {other.receipt.count} images of {other.receipt.images}")
     begun = begin(Path(output), receipt, dataset, workers=workers, warn=progress.warn)
     ledger = replace(begun.ledger, training=other)
     if begun.done:
