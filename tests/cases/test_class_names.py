@@ -112,7 +112,7 @@ def test_wrong_names(unnamed, tmp_path):
     assert "a.txt: not UTF-8" in message(b"\xff\xfe\x00")
     assert "a.txt: 2 is ''" in message(b"cat\ndog\n\nfish\nhorse\n")
     assert "not valid JSON" in message(b"[", "a.json")
-    assert "holds 'cat', which is no list" in message(b'"cat"', "a.json")
+    assert "holds 'cat', which is not a list" in message(b'"cat"', "a.json")
     assert "cannot be read (No such file" in refusal(unnamed, class_names=tmp_path / "no.txt")
     assert "1000 classes, the model 5" in refusal(unnamed, class_names="imagenet")
     assert "holds 2 labels" in refusal(unnamed, class_names=["a", "b"])

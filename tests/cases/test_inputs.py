@@ -150,8 +150,8 @@ BAD_IMAGES = {
     "a truth value each": (lambda image: np.ones((8, 12, 3), bool), "type bool"),
     "a batch": (lambda image: image[None], "a batch.*over_images"),
     "channels first": (lambda image: image.transpose(2, 0, 1), "put the channels last"),
-    "no channels": (lambda image: image[..., 0], r"wants \(8, 12, 3\)"),
-    "another size": (lambda image: image[:4], r"wants \(8, 12, 3\)"),
+    "no channels": (lambda image: image[..., 0], r"needs \(8, 12, 3\)"),
+    "another size": (lambda image: image[:4], r"needs \(8, 12, 3\)"),
     "a list": (lambda image: image.tolist(), "image is a list"),
     "complex numbers": (lambda image: image.astype(jnp.complex64), "type complex64"),
 }
@@ -175,7 +175,8 @@ def test_an_image_of_another_kind(model, image, kind) -> None:
 
 def test_an_image_of_other_values(model, image) -> None:
     """Seen outside `jit` only; inside, NaN stays NaN."""
-    for bad, words in ((image.at[0, 0, 0].set(jnp.nan), "nan"), (image * 200, "no normalised")):
+    nothing = image.at[0, 0, 0].set(jnp.nan)
+    for bad, words in ((nothing, "nan"), (image * 200, "a normalised image does not")):
         with pytest.raises(jaxattr.ImageError, match=words):
             jaxattr.predict(model, bad)
     assert np.isnan(jax.jit(jaxattr.predict)(model, image.at[0, 0, 0].set(jnp.nan))).all()

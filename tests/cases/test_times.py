@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -92,7 +93,7 @@ def sleepers(monkeypatch):
         return function
 
     for name, seconds in (("rollout", QUICK), ("complete", SLOW)):
-        replaced = METHODS[name]._replace(function=method(seconds))
+        replaced = replace(METHODS[name], function=method(seconds))
         monkeypatch.setitem(METHODS, name, replaced)
 
 
@@ -127,8 +128,7 @@ def test_compare_prints_what_a_map_costs_once_warm(model, photo, sleepers, tmp_p
 
 def test_bench_methods_has_the_time_of_warm_batches(model, photo, sleepers, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "initialize", lambda *_, **__: model)  # asked of no row here
-    monkeypatch.setattr("jaxattr.bench.methods.SHARD", 2)
-    for module in ("method_maps", "perturbation_store", "method_shards"):
+    for module in ("methods.run", "methods.maps", "methods.shards", "store"):
         monkeypatch.setattr(f"jaxattr.bench.{module}.SHARD", 2)
     dataset = index(tmp_path / "photos", LABELS)
     arguments = {"methods": ["rollout"], "untrained": [], "measured": ["sparseness"]}

@@ -27,7 +27,7 @@ from jaxattr.audit.ledger import FORMAT, MAPS, Ledger, Receipt, pack, pack_class
 from jaxattr.audit.ledger.hashing import packed_hash
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
-from jaxattr.errors import ImageError
+from jaxattr.errors import ImageError, printable
 from jaxattr.heads import check_classifier
 from jaxattr.vit import Model, Preprocessing
 from jaxattr.vit.provenance import fingerprint
@@ -246,7 +246,7 @@ def read(root: Path, file: str, preprocessing: Preprocessing) -> Decoded:
         image = images.decode(content, name=file, max_pixels=preprocessing.max_pixels)
         pixels = images.fit(image, preprocessing)
     except ImageError as error:
-        text, shown = str(error), images.printable(file)
+        text, shown = str(error), printable(file)
         raise ImageError(text if text.startswith(shown) else f"{shown}: {text}") from None
     normalized = images.normalize(pixels, preprocessing)
     digest = hashlib.sha256(content).hexdigest()

@@ -66,15 +66,11 @@ class Joined(LedgerView):
     Indices of the training folder are counted on from `offset`.
     """
 
+    folder: Path
+    receipt: Receipt
     audited: LedgerView
     other: LedgerView
-    receipt: Receipt
     training: LedgerView | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The audited ledger's."""
-        return self.audited.folder
 
     @property
     def offset(self) -> int:
@@ -111,7 +107,8 @@ def joined(ledger: LedgerView) -> LedgerView:
     if ledger.training is None or not same_model(ledger.training.receipt, ledger.receipt):
         return ledger
     total = ledger.receipt.count + ledger.training.receipt.count
-    return Joined(ledger, ledger.training, replace(ledger.receipt, count=total, total=total))
+    receipt = replace(ledger.receipt, count=total, total=total)
+    return Joined(ledger.folder, receipt, ledger, ledger.training)
 
 
 def _plain(value: Any) -> Any:

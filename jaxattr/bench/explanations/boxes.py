@@ -24,7 +24,7 @@ from jaxattr.bench.explanations.run import Score
 from jaxattr.bench.methods.maps import centred_blob
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
-from jaxattr.errors import DatasetError, ImageError, JaxattrError
+from jaxattr.errors import DatasetError, ImageError, JaxattrError, printable
 from jaxattr.heads import probabilities
 from jaxattr.methods import CHEAP, Method, MethodLike, checked, in_order
 from jaxattr.metrics.context import generator
@@ -103,7 +103,7 @@ def run(
             f"{confidence:g}: wanted at least one photo, and shares from 0 to 1 that rise."
         )
     known = read_boxes(boxes)
-    report(f"Boxes: {len(known)} files of {images.printable(boxes)}")
+    report(f"Boxes: {len(known)} files of {printable(boxes)}")
     search = _Search(model, dataset, known, boxes, confidence, area, seed, workers)
     wanted, chosen = islice(search.photos(), count), []
     found: dict[str, list[np.ndarray]] = {one.name: [] for one in chosen_methods}
@@ -118,7 +118,7 @@ def run(
         chosen += [one._replace(array=np.zeros((0, 0, 0), np.float32)) for one in some]
     if not chosen:
         raise DatasetError(
-            f"{images.printable(dataset.root)}: none of {search.looked_at} photos with a box is "
+            f"{printable(dataset.root)}: none of {search.looked_at} photos with a box is "
             f"recognised with {confidence:g} and has boxes of {area[0]:.0%} to {area[1]:.0%} of "
             "the image; ask for less, or check that the table's files are those of the folder."
         )
@@ -160,7 +160,7 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     Raises:
         DatasetError: no such file, a column is missing, or a row holds no box.
     """
-    shown = images.printable(path)
+    shown = printable(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -213,8 +213,8 @@ class _Search:
         self.labels = labels
         if not self.boxes:
             raise DatasetError(
-                f"{images.printable(table)}: names none of the {len(labels)} labelled files of "
-                f"{images.printable(self.root)}; files are relative to the folder or to the table, "
+                f"{printable(table)}: names none of the {len(labels)} labelled files of "
+                f"{printable(self.root)}; files are relative to the folder or to the table, "
                 f"such as {next(iter(labels), '')}."
             )
         files = sorted(self.boxes)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxattr.bench.methods.maps import Explainer, Labels, Pictures, Row
+from jaxattr.bench.methods.maps import Explainer, Row
 from jaxattr.errors import JaxattrError
 from jaxattr.metrics import METRICS, Metric
-from jaxattr.metrics.context import Context, Fellows
+from jaxattr.metrics.context import Context, Fellows, Labels, Pictures
 
 Scores = Float[np.ndarray, "image row"]
 

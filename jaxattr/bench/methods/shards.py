@@ -14,7 +14,7 @@ from jaxattr.bench.perturbation.masked import Unmasked
 from jaxattr.bench.store import SHARD, Store
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset
-from jaxattr.errors import DatasetError, ImageError
+from jaxattr.errors import DatasetError, ImageError, printable
 from jaxattr.metrics.context import Fellows
 from jaxattr.metrics.grid_pointing import CONFIDENT
 from jaxattr.scenes.folder import hidden_bits
@@ -140,7 +140,7 @@ def _mask(this: Run, name: str) -> np.ndarray:
         )
         return images.fit_mask(mask, preprocessing)
     except ImageError as error:
-        reason = str(error).removeprefix(f"{images.printable(path)}: ")
+        reason = str(error).removeprefix(f"{printable(path)}: ")
         raise DatasetError(
             f"{path}: this mask cannot be read; give a whole PNG ({reason})."
         ) from None
