@@ -32,7 +32,7 @@ from jaxattr.audit.findings.shortcut_background import shortcut_background
 from jaxattr.audit.findings.shortcut_place import shortcut_place
 from jaxattr.audit.inference import places
 from jaxattr.audit.inference.analysis import Analysis
-from jaxattr.audit.ledger import Ledger, open_ledger, read_ledger
+from jaxattr.audit.ledger import Ledger, LedgerView, open_ledger, read_ledger
 from jaxattr.audit.ledger.columns import unit_maps
 from jaxattr.audit.probes import Probe, Subject, ask, background, pasting
 from jaxattr.audit.probes.store import answers, load, save
@@ -174,7 +174,7 @@ def stamps(arguments: Any) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def scans(ledger: Ledger, root: Path) -> dict[str, places.Scan]:
+def scans(ledger: LedgerView, root: Path) -> dict[str, places.Scan]:
     """The statistic of every class and place: of maps, of mean colours, of random maps."""
     columns = ledger.read("label", "map_positive", "map_label", "file")
     rng = np.random.default_rng(0)

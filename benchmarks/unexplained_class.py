@@ -29,9 +29,10 @@ from jaxattr.scenes import write_folder
 from jaxattr.vit import Model, initialize
 
 
-def everything(ledger: Ledger) -> list[dict[str, Any]]:
+def everything(analysis: Analysis) -> list[dict[str, Any]]:
     """Questions about all classes, also of a model that knows none."""
-    return deletion.raise_questions(Analysis(ledger), np.ones(ledger.receipt.count, bool))
+    count = analysis.ledger.receipt.count
+    return deletion.raise_questions(analysis, np.ones(count, bool))
 
 
 PROBES = {deletion.NAME: Probe(deletion.VERSION, everything, deletion.answer)}

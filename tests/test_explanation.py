@@ -62,6 +62,7 @@ def test_the_default_is_the_predicted_class_against_all_others(model, path) -> N
     assert seen.target == logits.argmax()
     assert (seen.against, seen.loss, seen.method) == (None, "log-odds", "conservative")
     np.testing.assert_allclose(seen.logits, logits, rtol=1e-5)
+    assert seen.probabilities is not None
     np.testing.assert_allclose(seen.probabilities, softmax(logits), rtol=1e-5)
     expected = by_hand(model, path, losses.log_odds(seen.target))
     np.testing.assert_allclose(seen.map, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
@@ -167,6 +168,7 @@ def test_heads_without_a_softmax(model, path) -> None:
     config = replace(model.config, problem="multi_label")
     several = jaxattr.explain(replace(model, config=config), path, 1)
     assert several.loss == "logit"
+    assert several.probabilities is not None
     np.testing.assert_allclose(several.probabilities, expit(several.logits), rtol=1e-6)
     values = replace(model, config=replace(model.config, problem="regression"))
     value = jaxattr.explain(values, path, 1)

@@ -41,7 +41,7 @@ def draw(lab: Lab) -> Drawn:
     old, after, chances = task.old, found.after, found.probabilities
     summary: dict[str, Any] = {
         "before": f"{lab.short(old)} {chances[0][old]:.3f} ({before[old]:.2f})",
-        "after": f"{lab.short(after.argmax())} {chances[1].max():.3f} ({after.max():.2f})",
+        "after": f"{lab.short(int(after.argmax()))} {chances[1].max():.3f} ({after.max():.2f})",
         "top class of the decoded PNG is the one asked for": bool(after.argmax() == new),
         "smallest L-infinity budget, of 255": found.smallest_budget,
         "steps": int(best.best_step),

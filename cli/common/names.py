@@ -108,7 +108,7 @@ def finders(words: Iterable[str]) -> tuple[Finder, ...]:
     from jaxattr.registry import find
 
     with _this_folder():
-        found = [find(word, "finder") for word in words]
+        found: list[Any] = [find(word, "finder") for word in words]
     for word, one in zip(words, found, strict=True):
         if one is None:
             raise JaxattrError(

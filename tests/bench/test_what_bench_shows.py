@@ -28,6 +28,7 @@ from jaxattr.cli.bench import audit_table as audit_text
 from jaxattr.cli.bench import explanations_table as scores
 from jaxattr.cli.bench import methods_table as methods_text
 from jaxattr.cli.bench import perturbation_table as perturbation_text
+from jaxattr.methods import METHODS, Method
 
 TITLES = {
     ("two objects", "sign_accuracy"): "signs right",
@@ -134,12 +135,13 @@ def test_tables_of_explanations_are_in_percent_under_the_right_heads():
 
 def result():
     """Two methods, both nulls, and one row of random weights, on two metrics."""
+    good, bad = (Method(name, METHODS["rollout"].function) for name in ("good", "bad"))
     rows = (
-        Row("good", "good", "trained"),
-        Row("bad", "bad", "trained"),
-        Row(RANDOM, "", "none"),
-        Row(BLOB, "", "none"),
-        Row("good, random weights", "good", "random weights"),
+        Row("good", good, "trained"),
+        Row("bad", bad, "trained"),
+        Row(RANDOM, None, "none"),
+        Row(BLOB, None, "none"),
+        Row("good, random weights", good, "random weights"),
     )
     found, value = [], 0.1
     for metric, better in (("up", "higher"), ("down", "lower")):
@@ -147,7 +149,7 @@ def result():
             value += 0.05
             rank = {"good": 1, "bad": 2}.get(row.name, 0)
             found.append(
-                MethodScore(metric, "faithfulness", better, row.method or row.name, row.model,
+                MethodScore(metric, "faithfulness", better, row.shown, row.model,
                             value, value - 0.01, value + 0.02, 9, rank, row.name == "good")
             )  # fmt: skip
     seconds = {row.name: 0.001 * (i + 1) for i, row in enumerate(rows)}

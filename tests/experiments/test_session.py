@@ -78,7 +78,7 @@ def test_the_last_picture_is_that_of_rewrite(task) -> None:
 
 def test_a_search_is_the_smallest_budget(task) -> None:
     seen = list(session(task._replace(search=True, largest=16), OPTIMIZER))
-    tried = [(one.budget, bool(one.found.reached)) for one in seen if one.ended]
+    tried = [(one.budget or 0, bool(one.found.reached)) for one in seen if one.ended]
     asked = {"loss": task.loss, "limits": task.limits, "steps": task.steps}
     expected = smallest_budget(
         task.model, task.pixels, task.new, optimizer=OPTIMIZER, largest=16, **asked
@@ -96,6 +96,7 @@ def test_masks_of_the_photo_or_of_the_models_size(model, photo) -> None:
     expected = np.zeros((8, 12), bool)
     expected[4:, :6] = True
     beside = [column for column in range(12) if column != 6]
+    assert task.limits.mask is not None
     np.testing.assert_array_equal(task.limits.mask[:, beside], expected[:, beside])
     with pytest.raises(ImageError, match="inside: the mask is 5 x 4 pixels, the photo 30 x 20"):
         prepare(model, photo, 1, inside=np.ones((4, 5), bool))
