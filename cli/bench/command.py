@@ -41,6 +41,12 @@ def bench() -> None:
     show_default=True,
     help="Scenes of each of the three kinds.",
 )
+@click.option(
+    "--output",
+    "output_folder",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps the maps: a killed run resumes there.",
+)
 @options.seed_option("Decides the scenes, the random weights, the random map and the intervals.")
 @options.printed_options(
     scores.FORMATS,
@@ -52,6 +58,7 @@ def explanations(
     choice: options.Choice,
     methods: tuple[str, ...],
     count: int,
+    output_folder: Path | None,
     seed: int,
     kind: str,
     figure: Path | None,
@@ -66,10 +73,10 @@ def explanations(
     centred blob show what chance gives.
 
     Percent, but for the likeness of the maps for two classes in one image, a correlation; in
-    brackets 95 % bootstrap intervals; a dash where a measure needs a sign that the method lacks.
-    A region counts with the share of each patch that it covers. Pointing asks for a patch that is
-    covered by half; the last table whether the largest |S| lies on a patch that shows any of the
-    part that differs.
+    brackets 95 % intervals, Wilson's of shares and the bootstrap's of all else; a dash where a
+    measure needs a sign that the method lacks. A region counts with the share of each patch that it
+    covers. Pointing asks for a patch that is covered by half; the last table whether the largest
+    |S| lies on a patch that shows any of the part that differs.
 
     \b
     Examples:
@@ -88,6 +95,7 @@ def explanations(
         count=count,
         seed=seed,
         methods=names.methods(methods or CHEAP),
+        output=output_folder,
         report=lambda line: options.note(line, quiet=quiet),
     )
     facts: dict[str, Any] = {"model": loaded.name, "scenes": count, "seed": seed}

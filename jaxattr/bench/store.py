@@ -9,9 +9,10 @@ renamed: a shard is whole or not there.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -117,6 +118,23 @@ class Store:
     def _curves(self, protocol: Protocol, number: int) -> Path:
         name = f"{protocol.name}@{','.join(protocol.explained)}"
         return self.folder / "curves" / name / f"shard-{number:06d}.npz"
+
+
+class Parts(NamedTuple):
+    """Arrays computed in numbered parts; what a store holds of them is not computed again."""
+
+    store: Store
+    name: str
+
+    def get(
+        self, number: int, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """One part, read or else computed and written."""
+        if self.store.has_scores(self.name, number):
+            return self.store.scores(self.name, number)
+        found = compute()
+        self.store.write_scores(self.name, number, **found)
+        return found
 
 
 def open_store(folder: Path, receipt: Receipt) -> Store:

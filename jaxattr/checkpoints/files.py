@@ -21,8 +21,11 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 INDEX = "model.safetensors.index.json"
 _SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _FLOATS = frozenset(_SAFETENSORS.values())
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError)
-_DAMAGED = (*_DAMAGED, RuntimeError, NotImplementedError, MemoryError, SyntaxError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError),
+    *(RuntimeError, NotImplementedError, MemoryError, SyntaxError),
+)
+"""What Python's readers raise for archives that are cut off or altered."""
 # Trained weights hardly shrink at all.
 _BLOWN_UP, _MUCH = 50, 1 << 28
 

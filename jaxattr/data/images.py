@@ -435,7 +435,7 @@ def _samples(file: File, head: bytes) -> int:
         file.seek(tags.next)
         tags.load(file)
         return int(tags.get(_SAMPLES_PER_PIXEL, 1))
-    except Exception:
+    except (OSError, ValueError, TypeError, SyntaxError, struct.error):  # of a damaged header
         return 0
 
 

@@ -222,7 +222,8 @@ def _flat_layers(plan: Plan) -> list[_Painted]:
 def _window(cx: float, cy: float, reach: float, size: int) -> tuple[slice, slice]:
     low = [max(0, math.floor((c - reach) * size)) for c in (cy, cx)]
     high = [min(size, math.ceil((c + reach) * size)) for c in (cy, cx)]
-    return tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))  # type: ignore
+    rows, columns = (slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
+    return rows, columns
 
 
 def _centres(window: tuple[slice, slice], size: int) -> list[np.ndarray]:

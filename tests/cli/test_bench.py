@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from jaxattr import scenes as drawn
+from jaxattr.bench.explanations import maps, trials
 from jaxattr.bench.explanations import run as explanations
-from jaxattr.bench.explanations import trials
 from jaxattr.bench.explanations.figure import draw
 from jaxattr.bench.explanations.maps import LOSSES
 from jaxattr.bench.explanations.trials import HELD_OUT
@@ -259,3 +259,22 @@ def test_bad_input_is_told_before_the_work(arguments, message):
     assert message in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_keeps_its_maps_resumes(tmp_path, monkeypatch):
+    """What lies there is not explained again; another run's folder is refused in one line."""
+    words = ("-n", "2", "-m", "rollout", "-q", "-f", "csv", "--output", str(tmp_path / "kept"))
+    first = bench(*words)
+    assert first.exit_code == 0, first.stderr
+    shards = sorted((tmp_path / "kept" / "scores").rglob("shard-*.npz"))
+    assert len(shards) == 6  # three kinds of scenes, two models
+    shards[0].unlink()
+    counted, explained = [], maps._explain
+    monkeypatch.setattr(maps, "_explain", lambda *given: counted.append(1) or explained(*given))
+    again = bench(*words)
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert len(counted) == 1
+    other = bench(*words, "--seed", "1")
+    assert other.exit_code == 2
+    assert "another run" in other.stderr
+    assert other.stderr.count("\n") == 1

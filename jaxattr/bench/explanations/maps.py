@@ -16,6 +16,7 @@ from jaxtyping import Float, Int32
 from jaxattr import losses
 from jaxattr.audit.evidence.compute import strongest_rival
 from jaxattr.bench.explanations.trials import Trials
+from jaxattr.bench.store import Parts
 from jaxattr.data import images
 from jaxattr.gradients import over_images
 from jaxattr.methods.method import Method
@@ -24,6 +25,7 @@ from jaxattr.vit import Image, Model, predict
 
 LOSSES = "logit", "difference", "log-odds"
 CHUNK = 16
+_MAPS = "maps/"
 
 
 class Explained(NamedTuple):
@@ -34,13 +36,15 @@ class Explained(NamedTuple):
     """In the order of `scenes.CLASSES`."""
 
 
-def explain(model: Model, trials: Trials, methods: tuple[Method, ...]) -> Explained:
-    """Explain every trial with every method for both losses, in chunks of one compiled shape."""
+def explain(
+    model: Model, trials: Trials, methods: tuple[Method, ...], parts: Parts | None = None
+) -> Explained:
+    """Explain every trial with every method for each loss, in chunks of one compiled shape."""
     _, outputs = check_model(model)
     arrays = np.stack([images.normalize(one, model.preprocessing) for one in trials.images])
     label = outputs[trials.label]
     rival = np.where(trials.rival < 0, -1, outputs[trials.rival]).astype(np.int32)
-    found = explain_images(model, arrays, label, rival, methods)
+    found = explain_images(model, arrays, label, rival, methods, parts)
     return found._replace(logits=found.logits[:, outputs])
 
 
@@ -50,23 +54,28 @@ def explain_images(
     label: Int32[np.ndarray, " trial"],
     rival: Int32[np.ndarray, " trial"],
     methods: tuple[Method, ...],
+    parts: Parts | None = None,
 ) -> Explained:
     """The same for normalised images and the model's own classes; a rival below 0: the strongest.
 
-    Logits are those of all the model's classes.
+    Logits are those of all the model's classes. Chunks that `parts` holds are read from there.
     """
     count = len(label)
-    found, logits = {one.name: [] for one in methods}, []
-    for start in range(0, count, CHUNK):
+    chunks = []
+    for number, start in enumerate(range(0, count, CHUNK)):
         # The last chunk is filled up, so that nothing is compiled twice.
         chosen = np.minimum(np.arange(start, start + CHUNK), count - 1)
-        given = (arrays[chosen].astype(model.config.dtype), label[chosen], rival[chosen])
-        some_logits, maps = _explain(model, *given, methods)
-        logits.append(np.asarray(some_logits))
-        for name in found:
-            found[name].append(np.asarray(maps[name]))
-    joined = {name: np.concatenate(chunks)[:count] for name, chunks in found.items()}
-    return Explained(joined, np.concatenate(logits)[:count])
+
+        def compute(chosen: np.ndarray = chosen) -> dict[str, np.ndarray]:
+            given = (arrays[chosen].astype(model.config.dtype), label[chosen], rival[chosen])
+            logits, maps = _explain(model, *given, methods)
+            every = {_MAPS + name: np.asarray(one) for name, one in maps.items()}
+            return {"logits": np.asarray(logits), **every}
+
+        chunks.append(compute() if parts is None else parts.get(number, compute))
+    joined = {name: np.concatenate([one[name] for one in chunks])[:count] for name in chunks[0]}
+    logits = joined.pop("logits")
+    return Explained({name.removeprefix(_MAPS): one for name, one in joined.items()}, logits)
 
 
 def classify(

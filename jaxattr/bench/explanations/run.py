@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +16,12 @@ from jaxattr.bench.explanations import maps as explaining
 from jaxattr.bench.explanations import trials as asking
 from jaxattr.bench.explanations.maps import LOSSES
 from jaxattr.bench.explanations.trials import Trials
+from jaxattr.bench.store import FORMAT, Parts, Receipt, open_store
 from jaxattr.errors import JaxattrError
-from jaxattr.methods import CHEAP, MethodLike, checked, in_order
+from jaxattr.methods import CHEAP, Method, MethodLike, checked, in_order, own
 from jaxattr.scenes.models import check_model
 from jaxattr.vit import Model, initialize
+from jaxattr.vit.provenance import fingerprint
 
 Maps = Float[np.ndarray, "trial row column"]
 Scores = dict[str, Any]
@@ -69,6 +73,7 @@ def run(
     count: int = 200,
     seed: int = 0,
     methods: Sequence[MethodLike] = CHEAP,
+    output: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Score]:
     """Score methods and baselines on `count` scenes of each kind.
@@ -76,10 +81,12 @@ def run(
     Args:
         model: one that knows `scenes.CLASSES`; its architecture with random weights is scored too.
         seed: of the scenes, the random weights, the random map and the intervals.
+        output: a folder that keeps the maps, so that a killed run resumes there.
         report: called with a line before each step.
 
     Raises:
         JaxattrError: no scene, an unknown method, or a model that does not fit.
+        LedgerError: the folder holds another run.
     """
     if count < 1:
         raise JaxattrError(f"{count} scenes asked for; the benchmark needs at least 1 of a kind.")
@@ -93,13 +100,15 @@ def run(
         preprocessing=model.preprocessing,
         name="random weights",
     )
+    store = None if output is None else open_store(output, _receipt(model, count, seed, chosen))
     scores: list[Score] = []
     for draw in (asking.two_objects, asking.one_object, asking.twins):
         report(f"Drawing {count} scenes: {draw.__name__.replace('_', ' ')}")
         trials = draw(count, seed, size, model.config.grid)
         for name, one in (("trained", model), ("random weights", untrained)):
             report(f"Explaining {len(trials.label)} targets, model with {name}")
-            explained = explaining.explain(one, trials, chosen)
+            parts = store and Parts(store, f"{trials.name}/{name}")
+            explained = explaining.explain(one, trials, chosen, parts)
             seen = recognised(trials, explained.logits) if name == "trained" else None
             for method in chosen:
                 scores += rows(trials, explained.maps[method.name], method, name, seed, seen)
@@ -110,6 +119,23 @@ def run(
         for method, signed, found in baselines:
             scores += rows(trials, found, _Baseline(method, signed), "none", seed)
     return scores
+
+
+def _receipt(model: Model, count: int, seed: int, methods: Sequence[Method]) -> Receipt:
+    return Receipt(
+        format=FORMAT,
+        version=version("jaxattr"),
+        model=model.name,
+        parameters=fingerprint(model),
+        preprocessing=model.preprocessing.record(),
+        images="scenes",
+        index=f"drawn, seed {seed}",
+        count=count,
+        methods=[one.name for one in methods],
+        seed=seed,
+        guide=None,
+        own_methods=own(methods),
+    )
 
 
 class _Baseline(NamedTuple):
