@@ -190,7 +190,7 @@ def scans(ledger: LedgerView, root: Path) -> dict[str, places.Scan]:
     return found | {"positive map": base}
 
 
-def _colours(path: Path, ledger: Ledger) -> np.ndarray:
+def _colours(path: Path, ledger: LedgerView) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
@@ -214,7 +214,7 @@ def _scan(base: places.Scan, value: np.ndarray, label: np.ndarray) -> places.Sca
     return base._replace(statistic=np.max(parts, axis=0), mean=np.ones_like(base.mean))
 
 
-def ranking(ledger: Ledger, root: Path, sets: list[stamped.Planted]) -> dict[str, Any]:
+def ranking(ledger: LedgerView, root: Path, sets: list[stamped.Planted]) -> dict[str, Any]:
     """Average precision over classes, and how often the best cell lies in the stamp."""
     from sklearn.metrics import average_precision_score
 
