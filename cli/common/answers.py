@@ -26,11 +26,11 @@ def named(
 
     `before` is the model as it was loaded, `model` the one of two classes.
     """
-    from jaxattr import heads
+    from jaxattr.audit.classifier import classifier_of_folder
 
     if model is before:
         return model
-    model, sentences = heads.classifier_of_folder(before, "", root, labels_file)
+    model, sentences = classifier_of_folder(before, "", root, labels_file)
     for sentence in sentences:
         options.note(sentence, quiet=quiet)
     return model

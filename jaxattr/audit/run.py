@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
-from jaxattr import heads
+from jaxattr.audit.classifier import classifier_of_folder
 from jaxattr.audit.evidence.freshness import Kept, refresh
 from jaxattr.audit.evidence.gather import gather, make_receipt
 from jaxattr.audit.findings import FINDERS, Finder, find
@@ -195,7 +195,7 @@ def _prepared(
     progress: Progress,
 ) -> tuple[Model, Dataset, Receipt]:
     """The model with the folder's names, the images to audit, and what identifies the run."""
-    model, said = heads.classifier_of_folder(model, TASK, root, asked["labels_file"])
+    model, said = classifier_of_folder(model, TASK, root, asked["labels_file"])
     for sentence in said:
         progress.note(sentence)
     model = replace(model, labels=with_words(model.labels, read_words(root)))
