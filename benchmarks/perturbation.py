@@ -176,7 +176,7 @@ def jax_runner(folder: Path, pixels: Any, labels: Any, arguments: Any) -> Any:
     import numpy as np
 
     import jaxattr
-    from jaxattr.bench.perturbation.masked import Unmasked, mask
+    from jaxattr.bench.perturbation.passes import Unmasked, mask
     from jaxattr.bench.perturbation.protocols import protocol
 
     model = jaxattr.load(folder)

@@ -50,14 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Least and largest share of the image that the boxes of a photo cover.",
 )
-@click.option(
-    "-m",
-    "--methods",
-    multiple=True,
-    type=names.METHODS,
-    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
-    "that cost at most 10 forward passes. Repeatable.",
-)
+@names.scored_methods_option
 @options.seed_option("Decides the order of photos, the random map and the intervals.")
 @click.option(
     "-f",

@@ -24,14 +24,7 @@ def bench() -> None:
 
 @bench.command()
 @options.model_options
-@click.option(
-    "-m",
-    "--methods",
-    multiple=True,
-    type=names.METHODS,
-    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
-    "that cost at most 10 forward passes. Repeatable.",
-)
+@names.scored_methods_option
 @click.option(
     "-n",
     "--scenes",

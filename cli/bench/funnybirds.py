@@ -12,14 +12,7 @@ from jaxattr.cli.common import names, options, output
 
 @click.command()
 @options.model_options
-@click.option(
-    "-m",
-    "--methods",
-    multiple=True,
-    type=names.METHODS,
-    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
-    "that cost at most 10 forward passes. Repeatable.",
-)
+@names.scored_methods_option
 @click.option(
     "-n",
     "--scenes",

@@ -69,6 +69,15 @@ METHODS_OR_GROUPS = Named("method", "methods", *GROUPS)
 METHODS_OR_NONE = Named("method", "methods", "none")
 METRICS_OR_GROUPS = Named("metric", "metrics", *GROUPS)
 LOSSES = Named("loss", "losses.py")
+scored_methods_option = click.option(
+    "-m",
+    "--methods",
+    multiple=True,
+    type=METHODS,
+    help="Methods to score, of `jaxattr methods`, or package.module:function; by default those "
+    "that cost at most 10 forward passes. Repeatable.",
+)
+"""Of the benchmarks that know the truth of each image."""
 
 
 def methods(words: Iterable[str], model: Model | None = None) -> tuple[Method, ...]:

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from jaxattr.bench.perturbation.masked import Masked, Unmasked
+from jaxattr.bench.perturbation.passes import Masked, Unmasked
 from jaxattr.bench.perturbation.protocols import Protocol
 from jaxattr.data.writing import clean, replacing, write_new
 from jaxattr.errors import LedgerError

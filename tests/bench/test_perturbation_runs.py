@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxattr import losses
-from jaxattr.bench.perturbation import masked as perturbing
+from jaxattr.bench.perturbation import passes as perturbing
 from jaxattr.bench.perturbation import run as perturbation
 from jaxattr.bench.perturbation.figure import draw
 from jaxattr.bench.perturbation.protocols import PROTOCOLS, protocol

@@ -33,7 +33,7 @@ from jaxattr.bench.methods.shards import (
     shard,
 )
 from jaxattr.bench.methods.table import Score, table
-from jaxattr.bench.perturbation.masked import Unmasked
+from jaxattr.bench.perturbation.passes import Unmasked
 from jaxattr.bench.store import FORMAT, SHARD, Receipt, open_store
 from jaxattr.data.dataset import Dataset
 from jaxattr.errors import DatasetError, ImageError, JaxattrError

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxattr.bench.methods.maps import Explainer, Row
 from jaxattr.bench.methods.scoring import Shard
-from jaxattr.bench.perturbation.masked import Unmasked
+from jaxattr.bench.perturbation.passes import Unmasked
 from jaxattr.bench.store import SHARD, Store
 from jaxattr.data import images
 from jaxattr.data.dataset import Dataset

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxattr.bench.perturbation.masked import RANDOM
+from jaxattr.bench.perturbation.passes import RANDOM
 from jaxattr.bench.perturbation.run import Result
 from jaxattr.bench.perturbation.table import Curve
 from jaxattr.plot import figures

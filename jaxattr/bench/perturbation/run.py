@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxattr.audit.evidence.freshness import content_hash
 from jaxattr.audit.evidence.gather import make_receipt
-from jaxattr.bench.perturbation.masked import RANDOM, Masked, explain, mask
+from jaxattr.bench.perturbation.passes import RANDOM, Masked, explain, mask
 from jaxattr.bench.perturbation.protocols import Protocol, steps
 from jaxattr.bench.perturbation.table import Curve, Score, score
 from jaxattr.bench.store import FORMAT, SHARD, Receipt, Store, open_store

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from jaxattr import metrics
-from jaxattr.bench.perturbation.masked import Masked
+from jaxattr.bench.perturbation.passes import Masked
 from jaxattr.bench.perturbation.protocols import Protocol
 from jaxattr.metrics.perturbation import ORDERS, auc
 
